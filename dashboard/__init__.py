@@ -1,0 +1,1 @@
+"""Review and plots in the browser."""

@@ -1,0 +1,1 @@
+"""Survey files to rows and pixel shards; imports schema only."""

@@ -1,0 +1,1 @@
+"""Simulate, train, score, fit and evaluate; imports schema, meets etl through tables."""
