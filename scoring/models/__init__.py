@@ -1,0 +1,1 @@
+"""One file per model: reference, equations, configuration, preprocessing and network."""
