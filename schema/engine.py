@@ -1,0 +1,339 @@
+"""Connections to the two engines; with schema.upsert the only place where the engines differ.
+
+DuckDB lets one process hold a file for writing, and then no other can open it even to read. So engines do not
+pool there: open late, write in short transactions, close. A file held by another process is waited for a
+moment (LENSMINE_LOCK_WAIT seconds, 5 unless set) and is then a TransientError.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.pool import NullPool
+
+from schema.errors import DataError, LensmineError, TransientError, UserError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from alembic.config import Config
+
+DEFAULT_FILE = "lensmine.duckdb"
+MIGRATIONS = Path(__file__).parent / "migrations"
+REVISIONS: tuple[str, ...] = tuple(
+    sorted(p.stem.split("_")[0] for p in (MIGRATIONS / "versions").glob("[0-9]*.py"))
+)
+HEAD = REVISIONS[-1]
+
+
+def resolve_url(db: str | None = None) -> str:
+    """SQLAlchemy URL of the database that a command means.
+
+    Parameters
+    ----------
+    db : str or None
+        A DuckDB file, ``duckdb:///FILE`` or ``postgresql://...``; None for LENSMINE_DB, else ./lensmine.duckdb.
+
+    Returns
+    -------
+    str
+        A ``duckdb:///`` URL with an absolute path, or a ``postgresql+psycopg://`` URL.
+
+    Raises
+    ------
+    UserError
+        When the text names neither engine.
+    """
+    text = db or os.environ.get("LENSMINE_DB") or DEFAULT_FILE
+    scheme, sep, rest = text.partition("://")
+    if not sep:
+        scheme, rest = "duckdb", "/" + text
+    if scheme in ("postgresql", "postgres", "postgresql+psycopg"):
+        return f"postgresql+psycopg://{rest}"
+    if scheme == "duckdb" and len(rest) > 1 and rest.startswith("/"):
+        if rest[1:].startswith(":memory:"):
+            raise UserError(f"database {text!r} would vanish between two commands; name a file instead")
+        return f"duckdb:///{Path(rest[1:]).expanduser().absolute()}"
+    raise UserError(
+        f"database {text!r} is no DuckDB file and no postgresql:// URL; give --db FILE or --db URL"
+    )
+
+
+def database_file(db: str | None = None) -> Path | None:
+    """Path of a DuckDB database; None for a server."""
+    url = resolve_url(db)
+    return Path(url.removeprefix("duckdb:///")) if url.startswith("duckdb:///") else None
+
+
+def shard_root(db: str | None = None) -> Path:
+    """Folder of the pixel shards: LENSMINE_SHARDS, else FILE.shards beside a DuckDB file, else ./lensmine.shards."""
+    given = os.environ.get("LENSMINE_SHARDS")
+    if given:
+        return Path(given).expanduser().absolute()
+    file = database_file(db)
+    return file.with_name(file.name + ".shards") if file else Path("lensmine.shards").absolute()
+
+
+def shown(url: str) -> str:
+    """The URL as a message may show it: a plain path for DuckDB, no password for a server."""
+    if url.startswith("duckdb:///"):
+        return url.removeprefix("duckdb:///")
+    return sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=True)
+
+
+def connect_engine(
+    db: str | None = None, *, read_only: bool = False, must_exist: bool = True, check: bool = True
+) -> sa.Engine:
+    """Engine on an upgraded database.
+
+    Parameters
+    ----------
+    db : str or None
+        As for `resolve_url`.
+    read_only : bool
+        Open a DuckDB file for reading, next to other readers; transactions of a server refuse writes.
+    must_exist : bool
+        Refuse a database that is not there; False creates an empty DuckDB file.
+    check : bool
+        Refuse a database that stands at another migration than this lensmine.
+
+    Returns
+    -------
+    sqlalchemy.Engine
+        Opens a connection when asked for one, and closes it when it is given back.
+
+    Raises
+    ------
+    UserError
+        No such database, no database at all, or one at another migration.
+    TransientError
+        The file is held by another process, or the server is not reachable.
+    """
+    url = resolve_url(db)
+    file = database_file(url)
+    if file is not None and must_exist and not file.exists():
+        raise UserError(f"no database at {file}; make one with: lensmine db upgrade --db {file}")
+    if file is not None and not file.parent.is_dir():
+        raise UserError(f"no folder {file.parent} for database {file.name}; make it first")
+    if file is not None and read_only and not file.exists():
+        read_only = False
+    engine = sa.create_engine(url, poolclass=NullPool)
+    event.listen(engine, "do_connect", _open(url, read_only))
+    event.listen(engine, "handle_error", _translate)
+    if check and must_exist:
+        with engine.connect() as conn:
+            check_revision(conn, url)
+    return engine
+
+
+def migration_engine(db: str | None) -> sa.Engine:
+    """Engine on a database of any migration, made when it is a DuckDB file that is not there yet."""
+    return connect_engine(db, must_exist=False, check=False)
+
+
+def _open(url: str, read_only: bool) -> Any:
+    """Listener that opens the driver's connection and turns its failures into our classes."""
+
+    def connect(dialect: Any, record: Any, cargs: Any, cparams: Any) -> Any:
+        if dialect.name == "postgresql":
+            options = "-c timezone=UTC" + (" -c default_transaction_read_only=on" if read_only else "")
+            cparams.setdefault("options", options)
+            cparams.setdefault("connect_timeout", 10)
+        elif read_only:
+            cparams["read_only"] = True
+        until = time.monotonic() + float(os.environ.get("LENSMINE_LOCK_WAIT", "5"))
+        pause = 0.02
+        while True:
+            try:
+                opened = dialect.connect(*cargs, **cparams)
+                break
+            except Exception as exc:
+                if "different configuration" in str(exc):  # this process has it open for writing already
+                    cparams.pop("read_only", None)
+                    read_write = dialect.connect(*cargs, **cparams)
+                    read_write.execute("set TimeZone = 'UTC'")
+                    return read_write
+                known = translated(exc, url)
+                if isinstance(known, TransientError) and "held by" in str(known) and time.monotonic() < until:
+                    time.sleep(pause)
+                    pause = min(2 * pause, 0.5)
+                    continue
+                if known is None:
+                    raise
+                raise known from exc
+        if dialect.name == "duckdb":
+            opened.execute("set TimeZone = 'UTC'")
+        return opened
+
+    return connect
+
+
+def _translate(context: Any) -> None:
+    """Listener that raises our class in place of the driver's, where one fits."""
+    known = translated(context.original_exception, "")
+    if known is not None:
+        raise known from context.original_exception
+
+
+def translated(exc: BaseException, url: str) -> LensmineError | None:
+    """The failure of a driver as one of our classes; None when it is a fault of the statement."""
+    text = str(exc).strip()
+    first = text.splitlines()[0] if text else type(exc).__name__
+    where = shown(url) if url else "the database"
+    state = getattr(exc, "sqlstate", None) or ""
+    if "Could not set lock on file" in text:
+        holder = re.search(r"PID (\d+)", text)
+        by = f"process {holder[1]}" if holder else "another process"
+        return TransientError(f"{where} is held by {by}; try again when it has finished")
+    if "not a valid DuckDB database file" in text:
+        return UserError(f"{where} is not a DuckDB database; name another file with --db")
+    if "No space left on device" in text or state == "53100":
+        return TransientError(f"the disk of {where} is full ({first}); make room and run the same again")
+    if "Permission denied" in text and "Cannot open file" in text:
+        return UserError(f"{where} cannot be opened: permission denied")
+    if state == "3D000" or re.search(r'database "[^"]*" does not exist', text):
+        return UserError(f"the server has no such database: {where}; make it with createdb")
+    if state in ("28P01", "28000") or "password authentication failed" in text:
+        return UserError(f"the server refused the login: {where} ({first})")
+    if state[:2] in ("08", "57") or state in ("53300", "53200"):
+        return TransientError(f"{where}: {first}; try again later")
+    if state in ("40001", "40P01", "55P03"):
+        return TransientError(f"{where}: another transaction was in the way ({first}); run the same again")
+    if type(exc).__name__ == "ConnectionTimeout" or re.search(
+        r"connection (?:to server |failed|refused|timeout)|could not translate host name", text, re.IGNORECASE
+    ):
+        return TransientError(f"PostgreSQL is not reachable at {where}: {first}; is the server running?")
+    if type(exc).__name__ in ("SerializationException", "FatalException") and "atabase" in text:
+        return DataError(f"{where} is damaged: {first}; restore it from a copy")
+    return None
+
+
+@contextlib.contextmanager
+def driver_errors() -> Iterator[None]:
+    """Around work on `raw_connection`, whose failures do not pass through SQLAlchemy."""
+    try:
+        yield
+    except LensmineError:
+        raise
+    except Exception as exc:
+        known = translated(exc, "")
+        if known is None:
+            raise
+        raise known from exc
+
+
+def current_revision(conn: sa.Connection) -> str | None:
+    """Migration that the database stands at; None when it has none of ours."""
+    if not sa.inspect(conn).has_table("alembic_version"):
+        return None
+    return conn.execute(sa.text("select version_num from alembic_version")).scalar()
+
+
+def check_revision(conn: sa.Connection, url: str) -> None:
+    """Refuse a database at another migration than this lensmine's."""
+    have = current_revision(conn)
+    if have == HEAD:
+        return
+    where = shown(url)
+    if have is None:
+        raise UserError(f"{where} holds no lensmine tables; make them with: lensmine db upgrade --db {where}")
+    if have in REVISIONS:
+        raise UserError(
+            f"{where} is at migration {have}, this lensmine needs {HEAD}; run: lensmine db upgrade --db {where}"
+        )
+    raise UserError(
+        f"{where} is at migration {have}, newer than this lensmine knows ({HEAD}); update lensmine, "
+        "or downgrade the database with the lensmine that made it"
+    )
+
+
+def dialect_name(conn: sa.Connection | sa.Engine) -> str:
+    """``duckdb`` or ``postgresql``."""
+    return conn.dialect.name
+
+
+def raw_connection(conn: sa.Connection) -> Any:
+    """The driver's connection within SQLAlchemy's transaction, for bulk paths; wrap work in `driver_errors`."""
+    if not conn.in_transaction():
+        conn.begin()
+    if conn.dialect.name == "duckdb":
+        conn.exec_driver_sql("select 1")  # the driver's own BEGIN
+    return conn.connection.dbapi_connection
+
+
+def read_frame(conn: sa.Connection, sql: str, **params: Any) -> pd.DataFrame:
+    """Rows of a query as a frame; ``:name`` in the SQL is a parameter."""
+    import pandas as pd
+
+    return pd.read_sql_query(sa.text(sql), conn, params=params or None)
+
+
+def alembic_config(conn: sa.Connection | None = None) -> Config:
+    """Alembic's configuration without a file, so that it works from an installed package."""
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", str(MIGRATIONS).replace("%", "%%"))
+    config.set_main_option("path_separator", "os")
+    config.attributes["connection"] = conn
+    return config
+
+
+def finish_upgrade(conn: sa.Connection) -> None:
+    """What stands beside the tables of the newest migration: views and default thresholds."""
+    from schema.defaults import ensure_defaults
+    from schema.views.order import create_views
+
+    create_views(conn)
+    ensure_defaults(conn)
+
+
+def upgrade(db: str | None = None, revision: str = "head") -> tuple[str | None, str | None]:
+    """Bring a database up to a migration, making the DuckDB file when it is not there.
+
+    Returns
+    -------
+    before, after : str or None
+        Migration before and after.
+    """
+    from alembic import command
+
+    return _migrate(db, lambda conn: command.upgrade(alembic_config(conn), revision))
+
+
+def downgrade(db: str | None, revision: str) -> tuple[str | None, str | None]:
+    """Take a database down to a migration: a number as ``0001``, ``-1`` for one step, ``base`` for none.
+
+    Returns
+    -------
+    before, after : str or None
+        Migration before and after.
+    """
+    from alembic import command
+
+    return _migrate(db, lambda conn: command.downgrade(alembic_config(conn), revision), must_exist=True)
+
+
+def _migrate(db: str | None, work: Any, *, must_exist: bool = False) -> tuple[str | None, str | None]:
+    from alembic.util.exc import CommandError
+
+    engine = connect_engine(db, must_exist=must_exist, check=False)
+    with engine.connect() as conn:
+        before = current_revision(conn)
+        if before is not None and before not in REVISIONS:
+            check_revision(conn, resolve_url(db))
+        conn.rollback()
+        try:
+            work(conn)
+        except CommandError as exc:
+            raise UserError(f"no such migration: {exc}; there are {', '.join(REVISIONS)}") from exc
+        conn.commit()
+        after = current_revision(conn)
+    return before, after

@@ -1,0 +1,1 @@
+"""Alembic migrations: numbered revisions that go up and down on both engines."""

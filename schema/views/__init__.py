@@ -1,0 +1,1 @@
+"""SQL views, one file each, and the order in which they are built."""
