@@ -1,4 +1,4 @@
-"""The ``lensmine`` command: mounts each floor's commands, and turns every failure into one line and an exit code."""
+"""The ``lensmine`` command: mounts each floor's commands; a failure becomes one line and an exit code."""
 
 from __future__ import annotations
 
@@ -48,7 +48,11 @@ def root(
 
 
 for _floor in FLOORS:
-    importlib.import_module(_floor).register(app)
+    try:
+        importlib.import_module(_floor).register(app)
+    except ModuleNotFoundError as exc:
+        if exc.name != _floor:
+            raise
 
 
 def as_lensmine_error(exc: BaseException) -> LensmineError | None:
@@ -81,7 +85,7 @@ def _fail(line: str) -> None:
 
 
 def main() -> None:
-    """Run the command line; the exit code says whose fault it was (2 user, 65 data, 75 try again, 130 Ctrl-C)."""
+    """Run the command line; exit codes: 2 user, 65 data, 75 try again later, 130 interrupted, 1 unforeseen."""
     try:
         app(prog_name="lensmine")
     except SystemExit as leave:

@@ -20,7 +20,7 @@ from schema.grid import LYA_ANGSTROM
 
 FIBERS_PER_PLATE = 1000
 FIRST_PLATE = 16001
-"""SDSS-V ends at plate 15,500-odd, so a mock plate is never mistaken for a real one; specObjID holds 16,383."""
+"""SDSS-V ends at plate 15,500-odd, so mock plates are not mistaken for real ones; specObjID holds 16,383."""
 FIRST_MJD = 57001
 OII_ANGSTROM = 3728.48
 AIRGLOW_ANGSTROM = 4359.56

@@ -199,10 +199,9 @@ def quoted_sigma(light: Array, pix0: int, noise: NoiseModel, seed: int) -> Array
     curve = np.interp(wave, CURVE_WAVE, CURVE_SIGMA)
     lines = np.array(AIRGLOW_LINES)[:, None]
     curve = curve * (1 + 2.5 * np.exp(-0.5 * ((wave - lines) / 2.5) ** 2).sum(axis=0))
-    forest = (
-        np.random.default_rng(7).random(npix) < 0.02
-    )  # OH lines stand at the same pixels in every spectrum
-    curve *= 1 + np.where(wave > 7200, np.convolve(forest, _gaussian(1.5) * 6, mode="same"), 0)
+    forest = np.zeros(npix)
+    forest[np.random.default_rng(7).random(npix) < 0.02] = 6.0  # OH lines: the same pixels in every spectrum
+    curve *= 1 + np.where(wave > 7200, np.convolve(forest, _gaussian(1.5), mode="same"), 0)
     lo = WINDOW_FIRST - pix0
     window = slice(lo, lo + WINDOW_NPIX)
     generator = torch.Generator().manual_seed(seed)

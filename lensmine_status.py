@@ -1,0 +1,1 @@
+"""What ran, what is stale and why: the counts behind ``lensmine status``."""
