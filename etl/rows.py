@@ -1,0 +1,309 @@
+"""Fields of survey rows into rows of target and spec_obj, and the rows that cannot be used into notes.
+
+Everything works on whole columns: a catalogue of a million rows takes no Python loop. Values that mean "nothing"
+become null: NaN, blank text, the zeros that stand for the fits SDSS-I/II did not make, magnitudes of 0.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from etl.checks import LISTED_PER_REASON, Note, run2d_bits, spec_obj_id
+from schema.healpix import hpx29
+from schema.ids import hashed_id, sdss_target_id
+from schema.tables import spec_obj
+
+NOQSO = ("z_noqso", "z_err_noqso", "z_warning_noqso", "class_noqso", "subclass_noqso")
+TARGET_COLUMNS = ("target_id", "survey", "native_id", "ra_deg", "dec_deg", "hpx29", "is_injection")
+_BLANK = " \t\r\n\0"
+_TEXT = [c.name for c in spec_obj.columns if str(c.type) == "TEXT"]
+
+
+@dataclass
+class Rows:
+    """Rows ready to load, and what was wrong with others.
+
+    ``kept`` gives the index of each loaded row among those given.
+    """
+
+    target: pa.Table
+    spec_obj: pa.Table
+    kept: NDArray[np.int64]
+    notes: list[Note]
+
+
+def make_rows(
+    fields: dict[str, Any],
+    source_file_id: int | NDArray[np.int64],
+    *,
+    survey: str = "sdss",
+    hdu: int | None = None,
+    first_row: int = 0,
+    listed: dict[str, int] | None = None,
+) -> Rows:
+    """Check rows and turn them into rows of target and spec_obj.
+
+    Parameters
+    ----------
+    fields : dict of ndarray or pyarrow.Array, each of shape (n,)
+        Values by field name of etl.columns; text as bytes or text.
+    source_file_id : int or ndarray of int64, shape (n,)
+        File of each row.
+    survey : str
+        Survey of the targets: sdss, or mock for simulated files.
+    hdu, first_row
+        HDU and number of the first row, for the notes.
+    listed : dict, optional
+        Running count of notes by code, so that many faults of one kind are counted and not listed.
+
+    Returns
+    -------
+    Rows
+        Of several rows with one plate, MJD and fibre the last is kept.
+    """
+    counts = {} if listed is None else listed
+    n = len(fields["plate"])
+    notes: list[Note] = []
+    plate, mjd, fiber = (_integers(fields[k]) for k in ("plate", "mjd", "fiber_id"))
+    named = (plate > 0) & (plate < 1 << 20) & (mjd > 0) & (mjd < 1 << 20) & (fiber > 0) & (fiber < 1 << 16)
+    ra, dec = (np.asarray(fields[k], dtype=np.float64) for k in ("ra_deg", "dec_deg"))
+    with np.errstate(invalid="ignore"):
+        placed = np.isfinite(ra) & np.isfinite(dec) & (ra >= -360.0) & (ra <= 360.0) & (np.abs(dec) <= 90.0)
+
+    def name(k: int) -> str:
+        return f"{plate[k]}-{mjd[k]}-{fiber[k]}"
+
+    for k in np.flatnonzero(~named):
+        reason = f"plate {plate[k]}, mjd {mjd[k]}, fiber {fiber[k]} identify no spectrum"
+        notes.append(Note("bad_identity", reason, True, hdu, first_row + int(k)))
+    for k in np.flatnonzero(named & ~placed):
+        reason = f"ra {ra[k]}, dec {dec[k]}: no position; ra must be within -360 to 360, dec within -90 to 90 degrees"
+        notes.append(Note("bad_position", reason, True, hdu, first_row + int(k), name(k)))
+    kept = np.flatnonzero(named & placed)
+    if survey == "sdss":
+        target_id = sdss_target_id(plate[kept], mjd[kept], fiber[kept])
+    else:
+        target_id = np.array([hashed_id("target", survey, name(k)) for k in kept], dtype=np.int64)
+    last = _last_of_each(target_id)
+    if len(last) < len(kept):
+        again = np.ones(len(kept), dtype=bool)
+        again[last] = False
+        for k in kept[again]:
+            add_listed(notes, counts, Note("duplicate_row", "a later row of the file has the same plate, MJD and fibre, and is used instead", False, hdu, first_row + int(k), name(k)))
+        kept, target_id = kept[last], target_id[last]
+
+    whole = len(kept) == n
+    columns = {k: v if whole else v[kept] if isinstance(v, np.ndarray) else v.take(pa.array(kept)) for k, v in fields.items()}
+    out = {
+        "target_id": pa.array(target_id),
+        "source_file_id": pa.array(
+            np.full(len(kept), source_file_id, dtype=np.int64)
+            if isinstance(source_file_id, int)
+            else source_file_id[kept]
+        ),
+    }
+    for key, values in columns.items():
+        if key not in spec_obj.c or key in ("spec_obj_id", "best_obj_id"):
+            continue
+        kind = str(spec_obj.c[key].type)
+        if kind == "TEXT":
+            out[key] = text(values)
+        elif kind == "DOUBLE":
+            out[key] = _doubles(values)
+        else:
+            out[key] = _whole(values, pa.int32() if kind == "INTEGER" else pa.int64())
+    out.update(plate=pa.array(plate[kept], pa.int32()), mjd=pa.array(mjd[kept], pa.int32()), fiber_id=pa.array(fiber[kept], pa.int32()))
+    _meanings(out, columns)
+    out["best_obj_id"] = _object_ids(columns.get("best_obj_id"), len(kept))
+    out["spec_obj_id"], wrong = _spec_obj_ids(columns, out)
+    for k in np.flatnonzero(wrong):
+        add_listed(notes, counts, Note("specobjid_mismatch", f"specObjID {given_id(columns['spec_obj_id'], k)!s:.40} is not that of its plate, MJD, fibre and run2d; {out['spec_obj_id'][k].as_py()} is used", False, hdu, first_row + int(kept[k]), name(kept[k])))
+    out["is_primary"] = pa.array(np.ones(len(kept), dtype=bool))
+    out["primary_target_id"] = out["target_id"]
+    out["n_epoch"] = pa.array(np.ones(len(kept), dtype=np.int32))
+    ra, dec = ra[kept] % 360.0, dec[kept]
+    native = pc.binary_join_element_wise(
+        *(pc.cast(out[k], pa.string()) for k in ("plate", "mjd", "fiber_id")), "-"
+    )
+    target = pa.table(
+        {
+            "target_id": out["target_id"],
+            "survey": pa.array([survey]).take(pa.array(np.zeros(len(kept), dtype=np.int8))),
+            "native_id": native,
+            "ra_deg": pa.array(ra),
+            "dec_deg": pa.array(dec),
+            "hpx29": pa.array(hpx29(ra, dec)),
+            "is_injection": pa.array(np.zeros(len(kept), dtype=bool)),
+        }
+    )
+    ordered = [c.name for c in spec_obj.columns if c.name in out]
+    return Rows(target, pa.table([out[c] for c in ordered], names=ordered), kept, notes)
+
+
+def add_listed(notes: list[Note], counts: dict[str, int], note: Note) -> None:
+    """Append a note, unless a thousand of its kind were listed already."""
+    counts[note.code] = counts.get(note.code, 0) + 1
+    if counts[note.code] <= LISTED_PER_REASON:
+        notes.append(note)
+
+
+def unlisted(counts: dict[str, int]) -> list[Note]:
+    """One note for each kind of which more occurred than were listed."""
+    return [
+        Note("more_like_this", f"{n - LISTED_PER_REASON} more of {code}", False)
+        for code, n in counts.items()
+        if n > LISTED_PER_REASON
+    ]
+
+
+def _meanings(out: dict[str, Any], columns: dict[str, Any]) -> None:
+    """What a value means beyond its digits."""
+    n = len(out["target_id"])
+    nothing = pa.nulls(n, pa.string())
+    run2d = out.get("run2d", nothing)
+    sdss = pc.fill_null(pc.match_substring_regex(run2d, r"^\d+$"), False)
+    fitted = pc.fill_null(pc.is_valid(out.get("class_noqso", nothing)), False)
+    for key in NOQSO:  # SDSS-I/II rows carry zeros there: the fit was not made
+        if key in out:
+            out[key] = pc.if_else(pc.and_(fitted, pc.invert(sdss)), out[key], pa.scalar(None, out[key].type))
+    for key in ("cmodel_mag_i", "fiber2_mag_i"):
+        if key in out:
+            real = pc.fill_null(pc.and_(pc.greater(out[key], 0.0), pc.less(out[key], 90.0)), False)
+            out[key] = pc.if_else(real, out[key], pa.scalar(None, pa.float64()))
+    if "objtype" not in out:  # specObj has TARGETTYPE and SOURCETYPE where spAll has OBJTYPE
+        sky = pc.fill_null(pc.equal(text(columns["targettype"]), "SKY"), False) if "targettype" in columns else None
+        source = out.get("sourcetype", nothing)
+        out["objtype"] = source if sky is None else pc.if_else(sky, "SKY", source)
+    boss = pc.fill_null(pc.starts_with(run2d, "v"), False)
+    known = pc.if_else(boss, "BOSS", pc.if_else(sdss, "SDSS", pa.scalar(None, pa.string())))
+    out["instrument"] = pc.coalesce(out.get("instrument", nothing), known)
+
+
+def text(values: Any) -> pa.Array:
+    """Fixed-width bytes or text as trimmed Arrow strings; blank is null."""
+    if isinstance(values, pa.ChunkedArray):
+        values = values.combine_chunks()
+    if isinstance(values, pa.Array):
+        strings = values.cast(pa.string())
+    elif values.dtype.kind == "S":
+        strings = _strings(values)
+    else:
+        strings = pa.array(values.tolist(), pa.string())
+    trimmed = pc.utf8_trim(strings, characters=_BLANK)
+    return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
+
+
+def _strings(values: NDArray[np.bytes_]) -> pa.Array:
+    width = values.dtype.itemsize
+    if not width or not len(values):
+        return pa.array([""] * len(values), pa.string())
+    data = np.ascontiguousarray(values)
+    offsets = np.arange(len(values) + 1, dtype=np.int64) * width
+    if offsets[-1] >= 1 << 31:
+        raise ValueError("rows in one piece exceed 2 GiB of text")
+    blob = data.view(np.uint8)
+    if (blob >= 128).any():  # no survey writes it, but damage does
+        return pa.array([v.decode("latin-1") for v in data.tolist()], pa.string())
+    if (blob == 0).any():  # bytes after a terminating zero are not part of the value
+        matrix = blob.reshape(len(values), width).copy()
+        ended = np.maximum.accumulate(matrix == 0, axis=1)
+        matrix[ended] = 32
+        blob = matrix.reshape(-1)
+    return pa.Array.from_buffers(
+        pa.string(), len(values), [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(np.ascontiguousarray(blob))]
+    )
+
+
+def _integers(values: Any) -> NDArray[np.int64]:
+    """Identity columns as integers; -1 where a value is missing or no whole number."""
+    if isinstance(values, pa.Array | pa.ChunkedArray):
+        values = np.asarray(values.cast(pa.float64()).to_numpy(zero_copy_only=False))
+    if values.dtype.kind in "iu":
+        return np.asarray(values.astype(np.int64))
+    with np.errstate(invalid="ignore"):
+        fine = np.isfinite(values) & (values == np.rint(values)) & (np.abs(values) < 1 << 40)
+        return np.where(fine, values, -1).astype(np.int64)
+
+
+def _doubles(values: Any) -> pa.Array:
+    data = np.asarray(values, dtype=np.float64)
+    bad = ~np.isfinite(data)
+    return pa.array(data, mask=bad) if bad.any() else pa.array(data)
+
+
+def _whole(values: Any, kind: pa.DataType) -> pa.Array:
+    """Integers of a column's type; null where a value is missing, no whole number or beyond the type."""
+    data = np.asarray(values)
+    bits = 31 if kind == pa.int32() else 63
+    if data.dtype.kind == "u":
+        bad = data >= np.uint64(1 << bits) if data.dtype.itemsize == 8 else data.astype(np.int64) >= 1 << bits
+    elif data.dtype.kind == "i":
+        bad = np.zeros(len(data), bool) if bits == 63 or data.dtype.itemsize < 4 else (data >= 1 << bits) | (data < -(1 << bits))
+    else:
+        data = data.astype(np.float64)
+        bad = ~np.isfinite(data) | (np.abs(data) >= 2.0**bits) | (data != np.rint(data))
+    if bad.any():
+        data = np.where(bad, 0, data)
+        return pa.array(data.astype(np.int64), pa.int64(), mask=bad).cast(kind)
+    return pa.array(data.astype(np.int32 if bits == 31 else np.int64))
+
+
+def _object_ids(values: Any, n: int) -> pa.Array:
+    """Photometric object identifiers as decimal digits; null for 0 and blank."""
+    if values is None:
+        return pa.nulls(n, pa.string())
+    if isinstance(values, np.ndarray) and values.dtype.kind in "iu":
+        digits = pa.array(values).cast(pa.string())
+    elif isinstance(values, np.ndarray) and values.dtype.kind == "f":
+        return pa.nulls(n, pa.string())  # a double cannot hold them
+    else:
+        digits = text(values)
+    real = pc.fill_null(pc.match_substring_regex(digits, r"^[1-9]\d*$"), False)
+    return pc.if_else(real, digits, pa.scalar(None, pa.string()))
+
+
+def given_id(values: Any, k: int) -> str:
+    """A specObjID as the file gives it."""
+    value = values[k]
+    return value.decode("latin-1").strip() if isinstance(value, bytes) else str(value)
+
+
+def _spec_obj_ids(columns: dict[str, Any], out: dict[str, Any]) -> tuple[pa.Array, NDArray[np.bool_]]:
+    """specObjID as unsigned decimal digits, and where the file's disagrees with what it packs."""
+    n = len(out["target_id"])
+    runs = out.get("run2d", pa.nulls(n, pa.string())).dictionary_encode()
+    number = np.array([run2d_bits(r) for r in runs.dictionary.to_pylist()] + [-1], dtype=np.int64)
+    bits = number[np.asarray(runs.indices.fill_null(len(number) - 1))] if n else np.zeros(0, np.int64)
+    parts = (np.asarray(out[k]) for k in ("plate", "mjd", "fiber_id"))
+    packed, known = spec_obj_id(*parts, bits)
+    given = columns.get("spec_obj_id")
+    if given is None or (isinstance(given, np.ndarray) and given.dtype.kind == "f"):
+        digits: pa.Array = pa.nulls(n, pa.string())
+    elif isinstance(given, np.ndarray) and given.dtype.kind in "iu":
+        # a signed column holds the same 64 bits: from plate 8192 on they read as a negative number
+        unsigned = given.view(np.uint64) if given.dtype.itemsize == 8 else given.astype(np.int64).view(np.uint64)
+        if known.all() and np.array_equal(unsigned, packed):
+            return pa.array(packed).cast(pa.string()), np.zeros(n, dtype=bool)
+        digits = pa.array(unsigned).cast(pa.string())
+    else:
+        digits = text(given)
+        digits = pc.if_else(pc.fill_null(pc.match_substring_regex(digits, r"^[1-9]\d*$"), False), digits, pa.scalar(None, pa.string()))
+    computed = pc.if_else(pa.array(known), pa.array(packed).cast(pa.string()), pa.scalar(None, pa.string()))
+    differs = pc.fill_null(pc.not_equal(digits, computed), False)
+    return pc.coalesce(computed, digits), np.asarray(differs)
+
+
+def _last_of_each(ids: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Index of the last row of each key, ascending; all of them when none repeats."""
+    order = np.argsort(ids, kind="stable")
+    ranked = ids[order]
+    if not (ranked[1:] == ranked[:-1]).any():
+        return np.arange(len(ids))
+    is_last = np.append(ranked[1:] != ranked[:-1], True)
+    return np.sort(order[is_last])

@@ -1,0 +1,214 @@
+"""Survey files wherever they are: local paths, folders, globs, zip archives and fsspec URLs, gzipped or not."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import gzip
+import lzma
+import mmap
+import os
+import tempfile
+import zlib
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import xxhash
+
+from etl.checks import Fault
+from etl.fits_fast import Buffer
+from schema.errors import TransientError, UserError
+
+SUFFIXES = (".fits", ".fit", ".fits.gz", ".fit.gz", ".fits.fz", ".csv", ".csv.gz")
+"""Endings of the files that a folder is searched for."""
+
+IN_MEMORY = 64 << 20
+"""Files up to this size are read whole, larger ones are mapped [byte]."""
+
+PIECE = 8 << 20
+
+
+@dataclass
+class Content:
+    """A file's bytes, unpacked if it was compressed, and the hash of the bytes as they were stored."""
+
+    buf: Buffer
+    content_hash: str
+    size: int
+
+
+def discover(paths: Iterable[str]) -> list[str]:
+    """Files that the arguments name, each once, as absolute paths or URLs, in order.
+
+    Parameters
+    ----------
+    paths : iterable of str
+        Files, folders (searched for FITS and CSV files at any depth), globs, .zip archives, fsspec URLs.
+
+    Raises
+    ------
+    UserError
+        When an argument names nothing.
+    """
+    found: dict[str, None] = {}
+    for text in paths:
+        text = os.fspath(text)
+        names = _remote(text) if is_url(text) else _local(text)
+        if not names:
+            raise UserError(f"nothing to ingest at {text!r}: give files, folders, globs or fsspec URLs of SDSS files")
+        found.update(dict.fromkeys(names))
+    return list(found)
+
+
+def is_url(path: str) -> bool:
+    """Whether a path goes through fsspec."""
+    return "://" in path
+
+
+def _local(text: str) -> list[str]:
+    path = Path(text).expanduser()
+    if path.is_dir():
+        return sorted(_walk(path.absolute()))
+    if path.suffix.lower() == ".zip" and path.is_file():
+        return _remote(f"zip://**::file://{path.absolute()}")
+    if path.exists():
+        return [str(path.absolute())]
+    if any(c in text for c in "*?["):
+        import glob
+
+        hits = sorted(glob.glob(str(path), recursive=True))
+        return [str(Path(h).absolute()) for h in hits if os.path.isfile(h)]
+    raise UserError(f"no file or folder {text!r}")
+
+
+def _walk(folder: Path) -> Iterator[str]:
+    for base, folders, files in os.walk(folder):
+        folders.sort()
+        for name in files:
+            if name.lower().endswith(SUFFIXES):
+                yield os.path.join(base, name)
+
+
+def _remote(text: str) -> list[str]:
+    import fsspec
+
+    try:
+        system, path = fsspec.core.url_to_fs(text)
+        chained = "::" + text.split("::", 1)[1] if "::" in text else ""
+        globbed = any(c in path for c in "*?[")
+        if not globbed and system.isfile(path):
+            return [text]
+        hits = system.glob(path) if globbed else system.find(path)
+        out = []
+        for hit in sorted(hits):
+            if system.isdir(hit) or not (globbed and "**" not in path) and not hit.lower().endswith(SUFFIXES):
+                continue
+            protocol = text.split("://", 1)[0]
+            out.append(f"{protocol}://{hit.lstrip('/') if chained else hit}{chained}")
+        return out
+    except UserError:
+        raise
+    except (ImportError, ValueError) as exc:
+        raise UserError(f"{text!r} cannot be opened: {exc}") from exc
+    except OSError as exc:
+        raise TransientError(f"{text!r} cannot be listed: {exc}") from exc
+
+
+@contextlib.contextmanager
+def opened(path: str) -> Iterator[Content]:
+    """A file's content, unpacked; large files are mapped, large compressed ones unpacked to a temporary file.
+
+    Raises
+    ------
+    Fault
+        When the file cannot be read or its compressed stream is damaged.
+    TransientError
+        When a disk is full.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            content = _open_url(path, stack) if is_url(path) else _open_local(path, stack)
+        except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as exc:
+            raise Fault("truncated", f"the compressed file is cut short or damaged: {exc}") from exc
+        except OSError as exc:
+            if exc.errno == errno.ENOSPC:
+                raise TransientError(f"no room to unpack {path}: {exc.strerror}") from exc
+            raise Fault("unreadable", f"the file cannot be read: {exc.strerror or exc}") from exc
+        yield content
+
+
+def _open_local(path: str, stack: contextlib.ExitStack) -> Content:
+    handle = stack.enter_context(open(path, "rb"))
+    size = os.fstat(handle.fileno()).st_size
+    if size <= IN_MEMORY:
+        data = handle.read()
+        content_hash = xxhash.xxh3_128_hexdigest(data)
+        return Content(_unpacked(data) if data[:2] == b"\x1f\x8b" else data, content_hash, size)
+    content_hash = _hash_of(handle)
+    if _magic(handle) == b"\x1f\x8b":
+        return Content(_unpack_to_file(handle, stack), content_hash, size)
+    return Content(_mapped(handle, stack), content_hash, size)
+
+
+def _open_url(path: str, stack: contextlib.ExitStack) -> Content:
+    import fsspec
+
+    try:
+        with fsspec.open(path, "rb", compression=None) as remote:
+            first = remote.read(IN_MEMORY)
+            if len(first) < IN_MEMORY:
+                digest = xxhash.xxh3_128_hexdigest(first)
+                return Content(_unpacked(first) if first[:2] == b"\x1f\x8b" else first, digest, len(first))
+            spool = stack.enter_context(tempfile.TemporaryFile())
+            while first:
+                spool.write(first)
+                first = remote.read(PIECE)
+    except (ImportError, ValueError, KeyError) as exc:
+        raise Fault("unreadable", f"the URL cannot be opened: {exc}") from exc
+    spool.flush()
+    content_hash = _hash_of(spool)
+    size = spool.tell()
+    packed = _magic(spool) == b"\x1f\x8b"
+    return Content(_unpack_to_file(spool, stack) if packed else _mapped(spool, stack), content_hash, size)
+
+
+def _unpacked(data: bytes) -> bytes:
+    return gzip.decompress(data)
+
+
+def _hash_of(handle: Any) -> str:
+    digest = xxhash.xxh3_128()
+    handle.seek(0)
+    while piece := handle.read(PIECE):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def _magic(handle: Any) -> bytes:
+    handle.seek(0)
+    magic: bytes = handle.read(2)
+    handle.seek(0)
+    return magic
+
+
+def _unpack_to_file(handle: Any, stack: contextlib.ExitStack) -> mmap.mmap:
+    spool = stack.enter_context(tempfile.TemporaryFile())
+    with gzip.GzipFile(fileobj=handle) as packed:
+        while piece := packed.read(PIECE):
+            spool.write(piece)
+    spool.flush()
+    return _mapped(spool, stack)
+
+
+def _mapped(handle: Any, stack: contextlib.ExitStack) -> mmap.mmap:
+    mapped = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+    stack.callback(_unmap, mapped)
+    return mapped
+
+
+def _unmap(mapped: mmap.mmap) -> None:
+    """Close a map unless arrays still look into it; those keep it alive and it goes with them."""
+    with contextlib.suppress(BufferError):
+        mapped.close()
