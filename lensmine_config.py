@@ -1,8 +1,8 @@
 """Settings of ``lensmine refresh``: a frozen dataclass filled from TOML, then environment, then flags.
 
 An unknown section or key fails, and the message names the nearest one that exists, so that a misspelt setting
-is never silently left at its default. Relative paths are relative to the folder of the file, because cron starts
-commands elsewhere.
+is never silently left at its default. Relative paths are relative to the folder of the file, because cron
+starts commands elsewhere.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ lenses = ["lenscat"]              # the packaged catalogue, or files of lenscat 
 
 [score]
 models = ["snr_lae"]              # names of `lensmine models`
-selection = "li2018"              # a name of `lensmine select list`
+selection = "li2018_lrg"          # a name of `lensmine select list`
 backend = "auto"                  # auto, torch or openvino
 
 [evaluate]
@@ -51,7 +51,7 @@ class ScoreSettings:
     """Section [score]: which models score which selection."""
 
     models: tuple[str, ...] = ("snr_lae",)
-    selection: str = "li2018"
+    selection: str = "li2018_lrg"
     backend: str = "auto"
 
 

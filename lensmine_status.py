@@ -1,1 +1,231 @@
 """What ran, what is stale and why: the counts behind ``lensmine status``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from schema import engine
+
+NEXT = {"score": "lensmine score {model} {selection}", "fit": "lensmine fit {model}"}
+
+REASONS_SQL = """
+with todo as ({todo}),
+reason as (
+    select
+        todo.spectrum_id,
+        max(case when score.model_id = {model_id} and score.content_hash = todo.content_hash then 1 else 0 end) as z,
+        max(case when score.model_id = {model_id} and score.content_hash <> todo.content_hash then 1 else 0 end) as pixels,
+        max(case when score.model_id <> {model_id} then 1 else 0 end) as weights
+    from todo
+    left join score
+        on score.spectrum_id = todo.spectrum_id
+        and score.model_id in (select model_id from model where name = '{name}')
+    group by todo.spectrum_id
+)
+select
+    count(*) as todo,
+    coalesce(sum(z), 0) as redshift_changed,
+    coalesce(sum(case when z = 0 then pixels end), 0) as pixels_changed,
+    coalesce(sum(case when z = 0 and pixels = 0 then weights end), 0) as weights_changed,
+    coalesce(sum(case when z = 0 and pixels = 0 and weights = 0 then 1 end), 0) as never_scored
+from reason
+"""
+"""Why the spectra that lack a current score lack it; the names are ours, not a user's, so they are safe in the text."""
+
+FILES_SQL = """
+select
+    kind,
+    count(*) as files,
+    coalesce(sum(n_rows), 0) as n_rows,
+    coalesce(sum(n_rejected), 0) as n_rejected,
+    max(ingested_at) as last_ingest
+from source_file group by kind order by kind
+"""
+PAIRS_SQL = """
+select model.name as model, selection.name as selection, max(scoring_run.run_id) as run_id
+from scoring_run
+inner join model on model.model_id = scoring_run.model_id
+inner join selection on selection.selection_id = scoring_run.selection_id
+group by model.name, selection.name order by max(scoring_run.run_id) desc
+"""
+HITS_SQL = """
+select
+    model.name as model,
+    hit.model_id,
+    count(*) as hits,
+    count(*) filter (where hit.fit_id is null) as unfitted,
+    (select count(*) from candidate where candidate.model_id = hit.model_id) as candidates
+from hit_fit as hit inner join model on model.model_id = hit.model_id
+group by model.name, hit.model_id order by model.name, hit.model_id
+"""
+JOBS_SQL = """
+select job_id, command, status, exit_code, started_at, finished_at, message from job
+order by job_id desc limit 5
+"""
+
+
+def collect_status(db: str | None, *, files: bool = False) -> dict[str, Any]:
+    """Count what the database holds, what is stale and why.
+
+    Parameters
+    ----------
+    db : str or None
+        Database URL or path.
+    files : bool
+        Also look at every source file on disk for changes since it was read.
+
+    Returns
+    -------
+    dict
+        database, files, scores, hits, jobs, and next: commands that would bring things up to date.
+
+    Raises
+    ------
+    UserError
+        If there is no database, or it stands at another migration.
+    """
+    with engine.connect_engine(db, read_only=True).connect() as conn:
+        out: dict[str, Any] = {
+            "database": engine.shown(engine.resolve_url(db)),
+            "files": _rows(conn, FILES_SQL),
+            "scores": [_scores(conn, pair) for pair in _rows(conn, PAIRS_SQL)],
+            "hits": _rows(conn, HITS_SQL),
+            "jobs": _rows(conn, JOBS_SQL),
+        }
+        if files:
+            out["changed_files"] = _changed_files(conn)
+    out["next"] = _next_commands(out)
+    return out
+
+
+def _rows(conn: sa.Connection, query: str) -> list[dict[str, Any]]:
+    return [dict(row) for row in conn.execute(sa.text(query)).mappings()]
+
+
+def _scores(conn: sa.Connection, pair: dict[str, Any]) -> dict[str, Any]:
+    """Counts for one model on the latest version of one selection that it ever scored."""
+    from schema.errors import LensmineError
+    from scoring.leases import Task, bare, count_task
+    from scoring.registry import get_model
+    from scoring.run import MIN_GOOD_FRACTION
+    from scoring.selection import get_selection
+    from scoring.versions import model_key
+
+    out: dict[str, Any] = {"model": pair["model"], "selection": pair["selection"]}
+    try:
+        model = get_model(pair["model"])
+        chosen = get_selection(conn, pair["selection"])
+    except LensmineError as exc:
+        return out | {"problem": str(exc)}
+    task = Task(model_key(model), chosen, int(MIN_GOOD_FRACTION * model.window[1]))
+    counts = count_task(conn, task)
+    query = REASONS_SQL.format(todo=task.todo_sql(), model_id=task.model_id, name=model.name)
+    reasons = {k: int(v) for k, v in bare(conn).exec_driver_sql(query).mappings().one().items()}
+    scorable = counts["spectra"] - counts["few_pixels"]
+    return out | {
+        "selection_version": chosen.version,
+        "spectra": counts["spectra"],
+        "current": scorable - counts["todo"],
+        "few_pixels": counts["few_pixels"],
+        **reasons,
+    }
+
+
+def _changed_files(conn: sa.Connection) -> dict[str, list[str]]:
+    """Source files that are gone, or whose size or time says that they changed since they were read."""
+    gone, changed = [], []
+    rows = conn.execute(sa.text("select path, size_bytes, ingested_at from source_file order by path"))
+    for path, size, when in rows:
+        if "://" in path or not path.startswith("/"):
+            continue
+        try:
+            stat = Path(path).stat()
+        except OSError:
+            gone.append(path)
+            continue
+        if stat.st_size != size or (when is not None and stat.st_mtime > when.timestamp()):
+            changed.append(path)
+    return {"gone": gone, "changed": changed}
+
+
+def _next_commands(status: dict[str, Any]) -> list[str]:
+    """Commands that bring up to date what is stale."""
+    out = [NEXT["score"].format(**s) for s in status["scores"] if s.get("todo")]
+    out += [NEXT["fit"].format(**h) for h in status["hits"] if h["unfitted"]]
+    return out
+
+
+def print_status(status: dict[str, Any]) -> None:
+    """Print the counts for people."""
+    from rich.table import Table
+
+    from schema.console import out
+
+    def table(title: str, columns: list[str], rows: list[list[Any]]) -> None:
+        grid = Table(
+            title=title,
+            title_justify="left",
+            title_style="bold",
+            box=None,
+            pad_edge=False,
+            header_style="dim",
+        )
+        for name in columns:
+            number = bool(rows) and isinstance(rows[0][columns.index(name)], int)
+            grid.add_column(name, justify="right" if number else "left")
+        for row in rows:
+            grid.add_row(*(f"{v:,}" if isinstance(v, int) else "" if v is None else str(v) for v in row))
+        out.print(grid if rows else f"[bold]{title}[/bold] none yet")
+        out.print()
+
+    out.print(f"[bold]Database[/bold] {status['database']}\n")
+    table(
+        "Files",
+        ["kind", "files", "rows", "rejected", "last ingest (UTC)"],
+        [
+            [f["kind"], int(f["files"]), int(f["n_rows"]), int(f["n_rejected"]), _when(f["last_ingest"])]
+            for f in status["files"]
+        ],
+    )
+    table(
+        "Scores",
+        ["model", "selection", "spectra", "current", "to score", "why"],
+        [
+            [s["model"], s["selection"], s.get("spectra", 0), s.get("current", 0), s.get("todo", 0), _why(s)]
+            for s in status["scores"]
+        ],
+    )
+    table(
+        "Hits",
+        ["model", "hits", "not fitted", "candidates"],
+        [[h["model"], int(h["hits"]), int(h["unfitted"]), int(h["candidates"])] for h in status["hits"]],
+    )
+    table(
+        "Jobs",
+        ["started (UTC)", "command", "status", "message"],
+        [[_when(j["started_at"]), j["command"], j["status"], j["message"]] for j in status["jobs"]],
+    )
+    for kind, paths in status.get("changed_files", {}).items():
+        for path in paths:
+            out.print(f"{kind}: {path}")
+    for command in status["next"]:
+        out.print(f"to do: [bold]{command}[/bold]")
+    if not status["next"]:
+        out.print("nothing is stale")
+
+
+def _when(value: Any) -> str:
+    return "" if value is None else f"{value:%Y-%m-%d %H:%M}"
+
+
+def _why(score: dict[str, Any]) -> str:
+    if score.get("problem"):
+        return str(score["problem"])
+    reasons = ("never_scored", "pixels_changed", "redshift_changed", "weights_changed")
+    said = [f"{score[r]:,} {r.replace('_', ' ')}" for r in reasons if score.get(r)]
+    if score.get("few_pixels"):
+        said.append(f"{score['few_pixels']:,} have too few pixels to be scored")
+    return ", ".join(said)
