@@ -1,10 +1,10 @@
 """Where in a spectrum is the strongest line that is not the lens's own, and how significant is it.
 
-Every scored spectrum gets this position and S/N, whatever model scored it, and the matched filter is built on the
-same sums. At each pixel a Gaussian of fixed width and a straight continuum are fitted together, weighted by the
-errors, over a box around it; the S/N is that of the Gaussian's amplitude. Since line and continuum are fitted
-at once the line cannot bias the continuum, and masked pixels (ivar 0) simply do not count. With the continuum
-known this is the filter of Bolton et al. (2004, AJ 127, 1860) and Shu et al. (2016, ApJ 824, 86):
+Every scored spectrum gets this position and S/N, whatever model scored it, and the matched filter is built on
+the same sums. At each pixel a Gaussian of fixed width and a straight continuum are fitted together, weighted
+by the errors, over a box around it; the S/N is that of the Gaussian's amplitude. Since line and continuum are
+fitted at once the line cannot bias the continuum, and masked pixels (ivar 0) simply do not count. With the
+continuum known this is the filter of Bolton et al. (2004, AJ 127, 1860) and Shu et al. (2016, ApJ 824, 86):
 S/N = sum(f g ivar) / sqrt(sum(g^2 ivar)).
 """
 
@@ -21,10 +21,10 @@ from torch.nn import functional as F
 from schema.grid import DLOGLAM, WINDOW_FIRST
 
 LENS_LINES_ANGSTROM: tuple[float, ...] = (3346.79, 3426.85, 3728.48, 3869.86)
-"""Rest vacuum wavelengths that Li et al. (2018) mask: [NeV] 3347 and 3427, [OII] doublet, [NeIII] 3869 [Angstrom]."""
+"""Rest vacuum wavelengths masked by Li et al. (2018): [NeV] 3347, 3427, [OII], [NeIII] 3869 [Angstrom]."""
 
 BALMER_LINES_ANGSTROM: tuple[float, ...] = (3889.75, 3971.20, 4102.89, 4341.69, 4862.69)
-"""H zeta, H epsilon, H delta, H gamma, H beta, which a star-forming lens adds to the mask if asked [Angstrom]."""
+"""H zeta to H beta, to be added to the mask where lenses may form stars [Angstrom]."""
 
 
 BLOCK = 4
@@ -47,6 +47,8 @@ class LineFilter:
         Rest vacuum wavelengths of the lines masked [Angstrom].
     min_coverage : float
         Least fraction of the kernel's energy that must fall on good pixels.
+    fit_continuum : bool
+        Fit a straight continuum with the line; False where a model of the galaxy has been subtracted already.
     rescale_errors : bool
         Divide the S/N by the local scatter about the fit where that exceeds the errors.
     """
@@ -56,6 +58,7 @@ class LineFilter:
     mask_half_width_px: int = 12
     lens_lines_angstrom: tuple[float, ...] = LENS_LINES_ANGSTROM
     min_coverage: float = 0.7
+    fit_continuum: bool = True
     rescale_errors: bool = True
 
 
@@ -109,13 +112,20 @@ class _Continuum(NamedTuple):
     v11: Tensor
     chi2: Tensor  # about the line, in the box
     n_good: Tensor
+    sum2: Tensor  # the same about zero
+
+    def none(self) -> _Continuum:
+        """The same box with the continuum known to be zero."""
+        zero = torch.zeros_like(self.level)
+        return self._replace(level=zero, slope=zero, v00=zero, v01=zero, v11=zero, chi2=self.sum2)
 
 
 def _continuum(w: Tensor, f: Tensor, offset: Tensor, half_blocks: int) -> _Continuum:
     """Fit the straight line in the box of ``2 half_blocks + 1`` blocks about each block.
 
-    ``w`` and ``f`` have shape (n, block, BLOCK) and hold 0 where a pixel does not count; ``offset`` is the place of a
-    pixel in its block in box half widths. Running sums are differences of cumulative sums, in double for that.
+    ``w`` and ``f`` have shape (n, block, BLOCK) and hold 0 where a pixel does not count; ``offset`` is the
+    place of a pixel in its block in box half widths. Running sums are differences of cumulative sums, in
+    double for that.
     """
     n_block = w.shape[1]
     powers = torch.stack([torch.ones_like(offset), offset, offset * offset], 1)  # (BLOCK, 3)
@@ -136,7 +146,7 @@ def _continuum(w: Tensor, f: Tensor, offset: Tensor, half_blocks: int) -> _Conti
     v00, v01, v11 = sxx * inv, -sx * inv, s0 * inv
     level, slope = v00 * f0 + v01 * fx, v01 * f0 + v11 * fx
     chi2 = ff - level * f0 - slope * fx
-    return _Continuum(*(x.float()[..., None] for x in (level, slope, v00, v01, v11, chi2, n_good)))
+    return _Continuum(*(x.float()[..., None] for x in (level, slope, v00, v01, v11, chi2, n_good, ff)))
 
 
 def line_snr(flux: Tensor, ivar: Tensor, settings: LineFilter = DEFAULT_FILTER) -> Tensor:
@@ -170,6 +180,8 @@ def line_snr(flux: Tensor, ivar: Tensor, settings: LineFilter = DEFAULT_FILTER) 
     offset = (torch.arange(BLOCK, dtype=torch.float32, device=flux.device) - (BLOCK - 1) / 2) / half
     by_block = (n, -1, BLOCK)
     line = _continuum(w.view(by_block), f.view(by_block), offset, half_blocks)
+    if not settings.fit_continuum:
+        line = line.none()
     reach = int(min(half, round(3.2 * max(settings.sigmas_px))))
     x = torch.arange(-reach, reach + 1, dtype=torch.float32, device=flux.device)
     kernels = [torch.exp(-0.5 * (x / s) ** 2) for s in settings.sigmas_px]

@@ -1,0 +1,1 @@
+"""How good a model is: test sets with known truth, figures with intervals, curves, tables and plots."""
