@@ -58,7 +58,7 @@ def hashed_id(kind: str, *parts: object) -> int:
     int
         In [2^62, 2^63): the lower 62 bits of an xxh3 hash with bit 62 set.
     """
-    digest = xxhash.xxh3_64_intdigest("\x1f".join([kind, *map(str, parts)]))
+    digest = xxhash.xxh3_64_intdigest("\x1f".join([kind, *map(str, parts)]).encode())
     return _HASHED | (digest & (_HASHED - 1))
 
 
