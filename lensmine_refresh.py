@@ -1,7 +1,231 @@
-"""stub"""
+"""``lensmine refresh``: ingest, score, fit, cut, evaluate and export in one idempotent run for cron, and ``status``.
+
+Only one refresh of a database runs at a time: the second leaves at once with exit code 75. Every step looks for what
+is new or stale and does that alone, so a run that is killed is simply run again. What a run did, or why it
+failed, stays in table job.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from schema.errors import LensmineError, TransientError, UserError
+from schema.options import DbOption, JsonOption, QuietOption
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+    from lensmine_config import RefreshConfig
+
+COMMAND = "refresh"
+Step = tuple[str, Callable[["RefreshConfig"], dict[str, Any]]]
+
 
 def register(app: typer.Typer) -> None:
-    """Add the commands of this module to the root command."""
+    """Add ``refresh`` and ``status`` to the root command."""
+    app.command("refresh")(refresh_command)
+    app.command("status")(status_command)
+
+
+def refresh_command(
+    config: Annotated[
+        Path | None, typer.Argument(metavar="CONFIG.toml", help="Settings; see --example.")
+    ] = None,
+    db: DbOption = None,
+    model: Annotated[list[str] | None, typer.Option(help="Models to score, instead of the file's.")] = None,
+    selection: Annotated[str | None, typer.Option(help="Selection to score, instead of the file's.")] = None,
+    backend: Annotated[str | None, typer.Option(help="auto, torch or openvino.")] = None,
+    example: Annotated[
+        bool, typer.Option("--example", help="Print an example of the settings and leave.")
+    ] = False,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Bring a search up to date: ingest, score, fit, cut, evaluate, export. Made for cron.
+
+    Exit code 75 means that another refresh is at work, or something else was busy: try again later.
+
+    Example: lensmine refresh search.toml --quiet
+    """
+    from schema import console
+
+    if example:
+        from lensmine_config import EXAMPLE
+
+        print(EXAMPLE, end="")
+        return
+    if config is None:
+        raise UserError(
+            "refresh needs its settings: lensmine refresh CONFIG.toml (lensmine refresh --example prints some)"
+        )
+    from lensmine_config import load_config
+
+    flags = {"db": db, "score.models": model or None, "score.selection": selection, "score.backend": backend}
+    report = refresh(load_config(config, flags=flags))
+    if as_json:
+        console.print_json(report)
+    elif report["changed"] or not quiet:
+        console.out.print(report["message"])
+
+
+def status_command(
+    db: DbOption = None,
+    files: Annotated[
+        bool, typer.Option("--files", help="Also look at every source file for changes.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what ran, what is stale and why, and what to type about it.
+
+    Example: lensmine status --db search.duckdb
+    """
+    from lensmine_status import collect_status, print_status
+    from schema.console import print_json
+
+    status = collect_status(db, files=files)
+    if as_json:
+        print_json(status)
+    else:
+        print_status(status)
+
+
+def refresh(config: RefreshConfig) -> dict[str, Any]:
+    """Run every step that the settings ask for, under the lock of the database.
+
+    Parameters
+    ----------
+    config : RefreshConfig
+        Settings.
+
+    Returns
+    -------
+    dict
+        status (done or nothing-to-do), changed, message, seconds, and the counts of each step.
+
+    Raises
+    ------
+    TransientError
+        If another refresh of the database is running.
+    LensmineError
+        What a step raised; the steps before it stay done.
+    """
+    from schema import engine
+
+    with only_one(config.db):
+        file = engine.database_file(config.db)
+        if file is not None and not file.exists():
+            engine.upgrade(config.db)
+        job_id = _begin_job(config.db)
+        began = time.perf_counter()
+        report: dict[str, Any] = {}
+        try:
+            for name, step in STEPS:
+                report[name] = step(config)
+            changed = any(step.get("changed") for step in report.values())
+            message = _summary(report, changed, time.perf_counter() - began)
+            status = "done" if changed else "nothing-to-do"
+        except BaseException as exc:
+            code = (
+                exc.exit_code
+                if isinstance(exc, LensmineError)
+                else 130
+                if isinstance(exc, KeyboardInterrupt)
+                else 1
+            )
+            text = " ".join(str(exc).split()) or type(exc).__name__
+            with contextlib.suppress(Exception):
+                _end_job(config.db, job_id, "failed", code, report, text)
+            raise
+        _end_job(config.db, job_id, status, 0, report, message)
+    seconds = round(time.perf_counter() - began, 2)
+    return {"status": status, "changed": changed, "message": message, "seconds": seconds, **report}
+
+
+@contextlib.contextmanager
+def only_one(db: str | None) -> Iterator[None]:
+    """Hold the refresh lock of a database: a file beside DuckDB, an advisory lock on a server.
+
+    Raises
+    ------
+    TransientError
+        If another process holds it.
+    """
+    from schema import engine
+
+    busy = f"another refresh of {engine.shown(engine.resolve_url(db))} is running; it will do what there is to do"
+    file = engine.database_file(db)
+    if file is not None:
+        import filelock
+
+        lock = filelock.FileLock(file.with_name(file.name + ".refresh.lock"))
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise TransientError(busy) from None
+        try:
+            yield
+        finally:
+            lock.release()
+        return
+    import sqlalchemy as sa
+
+    from schema.ids import hashed_id
+
+    with engine.connect_engine(db).connect() as conn:
+        key = hashed_id("lock", "refresh")
+        if not conn.execute(sa.text("select pg_try_advisory_lock(:key)"), {"key": key}).scalar():
+            raise TransientError(busy)
+        conn.commit()
+        yield
+
+
+def _begin_job(db: str | None) -> int:
+    """Enter a running job; earlier ones still marked running were killed, since the lock is ours."""
+    from schema.engine import connect_engine
+    from schema.ids import new_run_id
+    from schema.tables import job
+
+    job_id, now = new_run_id(), datetime.datetime.now(datetime.UTC)
+    with connect_engine(db).begin() as conn:
+        dead = (job.c.command == COMMAND) & (job.c.status == "running")
+        conn.execute(job.update().where(dead).values(status="failed", message="killed", finished_at=now))
+        conn.execute(
+            job.insert(), [{"job_id": job_id, "command": COMMAND, "status": "running", "started_at": now}]
+        )
+    return job_id
+
+
+def _end_job(
+    db: str | None, job_id: int, status: str, code: int, report: dict[str, Any], message: str
+) -> None:
+    from schema.console import jsonable
+    from schema.engine import connect_engine
+    from schema.tables import job
+
+    with connect_engine(db).begin() as conn:
+        conn.execute(
+            job.update()
+            .where(job.c.job_id == job_id)
+            .values(
+                status=status,
+                exit_code=code,
+                summary=jsonable(report),
+                message=message,
+                finished_at=datetime.datetime.now(datetime.UTC),
+            )
+        )
+
+
+STEPS: tuple[Step, ...] = ()
+
+
+def _summary(report: dict[str, Any], changed: bool, seconds: float) -> str:
+    said = [step["text"] for step in report.values() if step.get("changed") and step.get("text")]
+    return f"{'; '.join(said) if changed else 'nothing new'} ({seconds:.1f} s)"
