@@ -1,10 +1,11 @@
-"""Thresholds that a new database starts with; the views read them from cut_setting, so SQL can tune them."""
+"""Thresholds and masks of a new database; the views read them from tables, so SQL can tune them."""
 
 from __future__ import annotations
 
 import sqlalchemy as sa
 
-from schema.tables import cut_setting
+from schema.ids import hashed_id
+from schema.tables import cut_setting, wave_mask
 
 DEFAULT_CUTS: list[tuple[str, float, str, str]] = [
     (
@@ -13,12 +14,70 @@ DEFAULT_CUTS: list[tuple[str, float, str, str]] = [
         "arcsec",
         "A known lens within this separation is the target itself; at most 60, the reach of known_lens_cell.",
     ),
+    (
+        "peak_flux_min",
+        1.0,
+        "1e-17 erg / (s cm2 Angstrom)",
+        "A fitted peak below it is rejected (Li et al. 2018, section 4).",
+    ),
+    ("search_wave_min_angstrom", 3800.0, "Angstrom", "Blue end of the search window (Li et al. 2018)."),
+    ("search_wave_max_angstrom", 5000.0, "Angstrom", "Red end of the search window (Li et al. 2018)."),
+    ("airglow_half_width_angstrom", 5.0, "Angstrom", "Observed wavelength within which hits crowd."),
+    ("airglow_reach_angstrom", 60.0, "Angstrom", "Observed wavelength from which the expectation is taken."),
+    ("airglow_min_count", 5.0, "", "Fewer hits than this are no over-density."),
+    ("airglow_min_ratio", 2.0, "", "An over-density is at least this many times the expectation."),
+    ("airglow_max_p_value", 1e-5, "", "Chance of so many hits, below which they are an over-density."),
+    (
+        "rest_frame_half_width_angstrom",
+        4.0,
+        "Angstrom",
+        "Rest wavelength within which hits crowd.",
+    ),
+    (
+        "rest_frame_reach_angstrom",
+        50.0,
+        "Angstrom",
+        "Rest wavelength from which the expectation is taken.",
+    ),
+    ("rest_frame_min_count", 5.0, "", "Fewer hits than this are no over-density."),
+    ("rest_frame_min_ratio", 2.0, "", "An over-density is at least this many times the expectation."),
+    ("rest_frame_max_p_value", 1e-5, "", "Chance of so many hits, below which they are an over-density."),
+    ("bad_pixel_max_near", 4.0, "", "Most masked pixels within 10 pixels of a line."),
+    ("skewness_min", 0.0, "", "The skewness must exceed it (Li et al. 2018, section 4: 0)."),
+    ("skewness_min_sigma", 0.0, "", "The skewness must be this many times its error; 0 as in the paper."),
+    (
+        "oii_min_snr",
+        3.0,
+        "",
+        "[OIII], H beta or H alpha at the redshift of [OII] is there from this S/N on: noise alone reaches it "
+        "in 0.5% of Lyman alpha lines.",
+    ),
 ]
 """Name, value, unit and meaning of every threshold."""
 
+DEFAULT_MASKS: list[tuple[str, float, float, str]] = [
+    ("observed", 4043.7, 4051.7, "sky: mercury lamps, Hg I 4047.7"),
+    ("observed", 4355.1, 4364.1, "sky: mercury lamps, Hg I 4359.6"),
+    ("rest", 3340.1, 3353.5, "lens: [NeV] 3346.8"),
+    ("rest", 3420.0, 3433.7, "lens: [NeV] 3426.9"),
+    ("rest", 3721.0, 3736.0, "lens: [OII] 3727.1, 3729.9"),
+    ("rest", 3862.1, 3877.6, "lens: [NeIII] 3869.9"),
+]
+"""Frame, edges [Angstrom, vacuum] and reason of every masked interval.
+
+The mercury lines are the only ones of the sky in 3800-5000 Angstrom that exceed twice the sky continuum in
+the median of 124 BOSS and SDSS spectra. The lens's lines are those that Li et al. (2018, section 3.3) mask.
+"""
+
 
 def ensure_defaults(conn: sa.Connection) -> int:
-    """Add the thresholds that the database lacks; a value that is there already stays. Returns how many."""
+    """Add the thresholds that the database lacks, and the masks where it has none; what is there stays.
+
+    Returns
+    -------
+    int
+        Rows added.
+    """
     have = set(conn.execute(sa.select(cut_setting.c.name)).scalars())
     rows = [
         {"name": name, "value": value, "unit": unit, "description": text}
@@ -27,4 +86,17 @@ def ensure_defaults(conn: sa.Connection) -> int:
     ]
     if rows:
         conn.execute(cut_setting.insert(), rows)
-    return len(rows)
+    masks = []
+    if conn.execute(sa.select(sa.func.count()).select_from(wave_mask)).scalar() == 0:
+        masks = [
+            {
+                "wave_mask_id": hashed_id("wave_mask", frame, lo, hi),
+                "frame": frame,
+                "wave_min_angstrom": lo,
+                "wave_max_angstrom": hi,
+                "reason": reason,
+            }
+            for frame, lo, hi, reason in DEFAULT_MASKS
+        ]
+        conn.execute(wave_mask.insert(), masks)
+    return len(rows) + len(masks)

@@ -11,6 +11,18 @@ VIEW_ORDER: tuple[str, ...] = (
     "selectable",
     "current_score",
     "known_lens_match",
+    "hit",
+    "hit_fit",
+    "cut_peak_flux",
+    "cut_airglow",
+    "cut_rest_frame",
+    "cut_bad_pixel",
+    "cut_known_lens",
+    "cut_skewness",
+    "cut_oii",
+    "hit_cut",
+    "attrition",
+    "candidate",
 )
 """Names of the views, each after those that it reads."""
 

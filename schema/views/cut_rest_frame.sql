@@ -1,0 +1,95 @@
+-- One row per hit: do too many hits crowd at its wavelength in the lens's rest frame? Template residuals do that
+-- (Li et al. 2018, section 4).
+-- The hits within the half width of each hit, itself left out, are compared with those further out within the
+-- reach: given n and k of them, n is binomial with the share of the wavelengths as its chance. A hit fails when
+-- the count, the ratio to the expectation and the tail probability (bounded by a geometric series) all say so.
+with setting as (
+    select
+        max(value) filter (where name = 'rest_frame_half_width_angstrom') as half_width,
+        max(value) filter (where name = 'rest_frame_reach_angstrom') as reach,
+        max(value) filter (where name = 'rest_frame_min_count') as min_count,
+        max(value) filter (where name = 'rest_frame_min_ratio') as min_ratio,
+        max(value) filter (where name = 'rest_frame_max_p_value') as max_p_value,
+        max(value) filter (where name = 'search_wave_min_angstrom') as search_min,
+        max(value) filter (where name = 'search_wave_max_angstrom') as search_max
+    from cut_setting
+),
+
+placed as (
+    select
+        hit.target_id,
+        hit.model_id,
+        hit.rest_wave_angstrom as x,
+        hit.rest_wave_angstrom / setting.half_width as x_near,
+        hit.rest_wave_angstrom / setting.reach as x_far,
+        least(hit.rest_wave_angstrom, setting.search_min / (1 + hit.z_lens)) as x_first,
+        greatest(hit.rest_wave_angstrom, setting.search_max / (1 + hit.z_lens)) as x_last,
+        setting.half_width,
+        setting.reach,
+        setting.min_count,
+        setting.min_ratio,
+        setting.max_p_value
+    from hit
+    cross join setting
+    where hit.rest_wave_angstrom > 0
+),
+
+counted as (
+    select
+        placed.*,
+        min(x_first) over (partition by model_id) as lo,
+        max(x_last) over (partition by model_id) as hi,
+        count(*) over (
+            partition by model_id order by x_near range between 1 preceding and 1 following
+        ) as n_near,
+        count(*) over (
+            partition by model_id order by x_far range between 1 preceding and 1 following
+        ) as n_far
+    from placed
+),
+
+share as (
+    select
+        counted.*,
+        cast(n_near - 1 as double precision) as n,
+        cast(n_far - n_near as double precision) as k,
+        (least(x + half_width, hi) - greatest(x - half_width, lo))
+        / nullif(least(x + reach, hi) - greatest(x - reach, lo), 0) as p
+    from counted
+),
+
+expected as (
+    select
+        share.*,
+        case when p < 1 then k * p / (1 - p) end as n_expected,
+        -- ln m! by Stirling's series at m + 1, right to 5e-4 at m = 0 and far better above
+        (n + 0.5) * ln(n + 1) - (n + 1) + 1 / (12 * (n + 1)) as ln_n,
+        (k + 0.5) * ln(k + 1) - (k + 1) + 1 / (12 * (k + 1)) as ln_k,
+        (n + k + 0.5) * ln(n + k + 1) - (n + k + 1) + 1 / (12 * (n + k + 1)) - 0.91893853320467 as ln_all
+    from share
+),
+
+tail as (
+    select
+        expected.*,
+        case
+            when p <= 0 or p >= 1 or n_near < min_count or n <= n_expected then 1.0
+            else
+                least(1.0, exp(greatest(-700, ln_all - ln_n - ln_k + n * ln(p) + k * ln(1 - p)))
+                    / (1 - k / (n + 1) * p / (1 - p)))
+        end as p_value
+    from expected
+)
+
+select
+    target_id,
+    model_id,
+    not coalesce(
+        n_near >= min_count and n_near >= min_ratio * n_expected and p_value < max_p_value, false
+    ) as passes,
+    x as rest_wave_angstrom,
+    n_near,
+    n_expected,
+    p_value
+from tail
+;

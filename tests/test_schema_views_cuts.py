@@ -1,0 +1,368 @@
+"""The cuts, row by row: a few hits in, verdicts and attrition out, on both engines."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from scipy.stats import binom
+
+from schema.engine import connect_engine, read_frame
+from schema.tables import (
+    cut_setting,
+    injection,
+    known_lens,
+    known_lens_cell,
+    line_fit,
+    metadata,
+    model,
+    score,
+    scoring_run,
+    spec_obj,
+    spectrum,
+    target,
+)
+from schema.upsert import insert_rows
+
+WHEN = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+MODEL = 7
+Z = 0.5
+
+
+def good_fit(target_id: int, wave: float, **changes: Any) -> dict[str, Any]:
+    """A fit that passes every cut."""
+    row = {
+        "fit_id": 1000 + target_id, "target_id": target_id, "spectrum_id": target_id, "content_hash": "a",
+        "model_id": MODEL, "fit_version": "1", "hit_wave_angstrom": wave, "status": "ok",
+        "wave_angstrom": wave, "line_flux": 30.0, "line_flux_err": 2.0, "peak_flux": 5.0, "skewness": 2.0, "skewness_err": 0.7,
+        "z_lya": wave / 1215.67 - 1, "n_mask_near": 0, "fitted_at": WHEN,
+    }  # fmt: skip
+    return {**row, **changes}
+
+
+class Search:
+    """Rows of a small search, written to one database."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = connect_engine(url)
+        self.rows: dict[str, list[dict[str, Any]]] = {t: [] for t in metadata.tables}
+        self.rows["model"].append(
+            {"model_id": MODEL, "name": "m", "preprocessing_hash": "p", "weights_hash": "w", "threshold": 0.5}
+        )
+        self.rows["scoring_run"].append({"run_id": 1, "model_id": MODEL, "status": "done"})
+
+    def hit(
+        self, target_id: int, wave: float, *, fit: dict[str, Any] | bool | None = True,
+        probability: float = 0.9, z: float = Z, ra: float = 10.0, dec: float = 0.0, lens: bool = False, **obj: Any,
+    ) -> None:  # fmt: skip
+        """One scored target; ``fit`` True for a good one, None for none, or the columns that differ."""
+        self.rows["target"].append(
+            {
+                "target_id": target_id,
+                "survey": "sdss",
+                "native_id": f"1-2-{target_id}",
+                "ra_deg": ra,
+                "dec_deg": dec,
+                "hpx29": obj.pop("hpx29", 0),
+                "is_injection": lens,
+            }
+        )
+        self.rows["spec_obj"].append({"target_id": target_id, "z": z, "is_primary": True, **obj})
+        self.rows["spectrum"].append(
+            {
+                "spectrum_id": target_id,
+                "target_id": target_id,
+                "shard_id": 1,
+                "shard_row": 0,
+                "content_hash": "a",
+                "is_primary": True,
+            }
+        )
+        self.rows["score"].append(
+            {
+                "spectrum_id": target_id,
+                "model_id": MODEL,
+                "run_id": 1,
+                "target_id": target_id,
+                "content_hash": "a",
+                "z_used": z,
+                "probability": probability,
+                "wave_angstrom": wave,
+                "snr": 9.0,
+            }
+        )
+        if fit is not None:
+            self.rows["line_fit"].append(good_fit(target_id, wave, **(fit if isinstance(fit, dict) else {})))
+        if lens:
+            self.rows["injection"].append({"target_id": target_id, "is_lens": True})
+
+    def write(self) -> Search:
+        with self.engine.begin() as conn:
+            insert_rows(conn, metadata.tables["pixel_shard"], [{"shard_id": 1, "name": "s"}])
+            for table in (model, scoring_run, target, spec_obj, spectrum, score, line_fit, injection,
+                          known_lens, known_lens_cell):  # fmt: skip
+                insert_rows(conn, table, self.rows[table.name])
+        return self
+
+    def set(self, name: str, value: float) -> None:
+        with self.engine.begin() as conn:
+            conn.execute(cut_setting.update().where(cut_setting.c.name == name).values(value=value))
+
+    def read(self, view: str) -> dict[int, dict[str, Any]]:
+        with self.engine.connect() as conn:
+            frame = read_frame(conn, f"select * from {view} order by target_id")
+        return {int(r["target_id"]): r for r in frame.to_dict("records")}
+
+    def first_failed(self) -> dict[int, Any]:
+        found = {k: r["first_failed_cut"] for k, r in self.read("hit_cut").items()}
+        return {k: v if isinstance(v, str) else None for k, v in found.items()}
+
+
+@pytest.fixture
+def search(db: str) -> Search:
+    return Search(db)
+
+
+def test_hits_are_current_primary_and_not_sky(search: Search) -> None:
+    search.hit(1, 4200.0)
+    search.hit(2, 4210.0, probability=0.5)
+    search.hit(3, 4220.0, probability=0.49)
+    search.hit(4, 4230.0, objtype="SKY             ")
+    search.hit(5, 4240.0, is_primary=False)
+    search.hit(6, 4250.0)
+    search.rows["spectrum"][-1]["content_hash"] = "new pixels"
+    search.write()
+    assert list(search.read("hit")) == [1, 2]
+    assert search.read("hit")[1]["rest_wave_angstrom"] == pytest.approx(2800.0)
+
+
+def test_each_cut_drops_its_own(search: Search) -> None:
+    search.hit(1, 4100.0)
+    search.hit(2, 4130.0, fit=None)
+    search.hit(3, 4160.0, fit={"status": "no line", "peak_flux": None, "skewness": None})
+    search.hit(4, 4190.0, fit={"peak_flux": 0.999})
+    search.hit(5, 4220.0, fit={"peak_flux": 1.0})
+    search.hit(6, 4359.6)
+    search.hit(7, 4250.0, fit={"n_mask_near": 5})
+    search.hit(8, 4280.0, fit={"n_mask_near": 4})
+    search.hit(9, 3728.0 * (1 + 0.25), z=0.25)
+    search.hit(10, 4310.0, fit={"skewness": 0.0})
+    search.hit(11, 4400.0, fit={"skewness": -2.0})
+    search.hit(12, 4430.0, fit={"snr_halpha": 3.0, "snr_hbeta": 0.2})
+    search.hit(13, 4460.0, fit={"snr_oiii_5008": 2.99, "snr_hbeta": -1.0})
+    search.hit(14, 4490.0, fit={"status": "ok, skewness at its bound"})
+    search.hit(15, 4520.0, fit={"content_hash": "older pixels"})
+    search.hit(16, 4550.0, fit={"hit_wave_angstrom": 4600.0})
+    search.write()
+    assert search.first_failed() == {
+        1: None, 2: "fit", 3: "fit", 4: "peak_flux", 5: None, 6: "bad_pixel", 7: "bad_pixel", 8: None,
+        9: "bad_pixel", 10: "skewness", 11: "skewness", 12: "oii", 13: None, 14: None, 15: "fit", 16: "fit",
+    }  # fmt: skip
+    cuts = search.read("hit_cut")
+    assert cuts[2]["fit_status"] == "not fitted yet"
+    assert cuts[3]["fit_status"] == "no line"
+    assert cuts[6]["mask_reason"].startswith("sky")
+    assert cuts[9]["mask_reason"].startswith("lens")
+
+
+def test_thresholds_are_read_from_the_table(search: Search) -> None:
+    search.hit(1, 4100.0, fit={"skewness": 1.0, "skewness_err": 0.4, "peak_flux": 0.8})
+    search.hit(2, 4200.0, fit={"skewness": 1.0, "skewness_err": 0.6, "snr_halpha": 4.0})
+    search.write()
+    assert search.first_failed() == {1: "peak_flux", 2: "oii"}
+    search.set("peak_flux_min", 0.5)
+    search.set("oii_min_snr", 5.0)
+    assert search.first_failed() == {1: None, 2: None}
+    search.set("skewness_min_sigma", 2.0)
+    assert search.first_failed() == {1: None, 2: "skewness"}
+
+
+def test_the_latest_fit_counts(search: Search) -> None:
+    search.hit(1, 4100.0)
+    later = WHEN + datetime.timedelta(days=1)
+    search.rows["line_fit"].append(good_fit(1, 4100.0, fit_id=5, skewness=-1.0, fitted_at=later))
+    search.write()
+    assert search.first_failed() == {1: "skewness"}
+    assert len(search.read("hit_fit")) == 1
+
+
+def spread(search: Search, first: int, n: int, rng: np.random.Generator) -> None:
+    """Hits scattered evenly over observed wavelength and lens redshift."""
+    for k in range(n):
+        search.hit(first + k, float(rng.uniform(3805, 4995)), z=float(rng.uniform(0.3, 0.7)))
+
+
+def test_airglow_is_an_overdensity_in_observed_wavelength(search: Search) -> None:
+    rng = np.random.default_rng(5)
+    spread(search, 1, 100, rng)
+    for k in range(14):
+        search.hit(500 + k, 4652.0 + 0.3 * k, z=0.3 + 0.03 * k)
+    search.write()
+    failed = search.first_failed()
+    assert {k for k, v in failed.items() if v == "airglow"} >= set(range(500, 514))
+    assert sum(v == "airglow" for v in failed.values()) <= 16
+    assert not any(v == "rest_frame" for v in failed.values())
+    row = search.read("cut_airglow")[507]
+    near = [r for r in search.rows["score"] if abs(r["wave_angstrom"] - row["wave_angstrom"]) <= 5]
+    far = [r for r in search.rows["score"] if abs(r["wave_angstrom"] - row["wave_angstrom"]) <= 60]
+    assert row["n_near"] == len(near)
+    assert row["n_expected"] == pytest.approx((len(far) - len(near)) * (1 / 11))
+    exact = binom.sf(len(near) - 2, len(far) - 1, 1 / 12)
+    assert exact <= row["p_value"] * 1.001
+    assert row["p_value"] == pytest.approx(exact, rel=0.05)
+
+
+def test_template_residuals_are_an_overdensity_in_the_rest_frame(search: Search) -> None:
+    rng = np.random.default_rng(6)
+    spread(search, 1, 100, rng)
+    for k in range(14):
+        z = 0.42 + 0.02 * k
+        search.hit(500 + k, 2853.0 * (1 + z), z=z)
+    search.write()
+    failed = search.first_failed()
+    assert {k for k, v in failed.items() if v == "rest_frame"} >= set(range(500, 514))
+    assert not any(v == "airglow" for v in failed.values())
+
+
+def test_evenly_spread_hits_are_not_overdense(search: Search) -> None:
+    spread(search, 1, 400, np.random.default_rng(7))
+    search.write()
+    assert not {v for v in search.first_failed().values() if v in ("airglow", "rest_frame")}
+
+
+def test_crowds_stand_out_when_there_is_nothing_else(search: Search) -> None:
+    for k in range(12):
+        search.hit(k, 4700.0, z=0.3 + 0.03 * k)
+    search.hit(50, 3800.0)
+    search.hit(51, 5000.0)
+    search.write()
+    failed = search.first_failed()
+    assert all(failed[k] == "airglow" for k in range(12))
+    assert failed[50] is None
+
+
+@pytest.mark.parametrize("n", [1, 2, 4])
+def test_few_hits_at_one_wavelength_stay(search: Search, n: int) -> None:
+    for k in range(n):
+        search.hit(k, 4700.0)
+    search.write()
+    assert set(search.first_failed().values()) == {None}
+
+
+def test_known_lenses_leave_the_list_but_stay_visible(search: Search) -> None:
+    from schema.healpix import LENS_SHIFT, hpx29
+
+    lens_ra = 150.0
+    for k, arcsec in ((1, 4.9), (2, 5.1)):
+        ra = lens_ra + arcsec / 3600
+        search.hit(k, 4200.0 + 40 * k, ra=ra, dec=0.0, hpx29=int(hpx29([ra], [0.0])[0]))
+    cells = {int(h) >> LENS_SHIFT for h in hpx29([lens_ra + d / 3600 for d in (0, 4.9, 5.1)], [0.0] * 3)}
+    search.rows["known_lens"].append(
+        {
+            "lens_id": 9,
+            "name": "HORSESHOE",
+            "ra_deg": lens_ra,
+            "dec_deg": 0.0,
+            "hpx29": int(hpx29([lens_ra], [0.0])[0]),
+        }
+    )
+    search.rows["known_lens_cell"] += [{"lens_id": 9, "cell": c} for c in cells]
+    search.write()
+    assert search.first_failed() == {1: "known_lens", 2: None}
+    row = search.read("hit_cut")[1]
+    assert row["known_lens"] == "HORSESHOE"
+    assert row["known_lens_sep_arcsec"] == pytest.approx(4.9, abs=1e-6)
+    search.set("known_lens_radius_arcsec", 6.0)
+    assert search.first_failed() == {1: "known_lens", 2: "known_lens"}
+
+
+def test_attrition_counts_in_and_out(search: Search) -> None:
+    search.hit(1, 4100.0, lens=True)
+    search.hit(2, 4200.0, fit=None, lens=True)
+    search.hit(3, 4260.0, fit={"peak_flux": 0.1})
+    search.hit(4, 4300.0, fit={"skewness": -1.0})
+    search.hit(5, 4400.0, probability=0.1)
+    search.hit(6, 4500.0, probability=0.1, lens=True)
+    search.write()
+    with search.engine.connect() as conn:
+        rows = read_frame(conn, "select * from attrition order by step_no")
+    assert list(rows.step) == [
+        "hit", "fit", "peak_flux", "airglow", "rest_frame", "bad_pixel", "known_lens", "skewness", "oii"
+    ]  # fmt: skip
+    assert list(rows.n_in) == [6, 4, 3, 2, 2, 2, 2, 2, 1]
+    assert list(rows.n_out) == [4, 3, 2, 2, 2, 2, 2, 1, 1]
+    assert list(rows.n_in_injected) == [3, 2, 1, 1, 1, 1, 1, 1, 1]
+    assert list(rows.n_out_injected) == [2, 1, 1, 1, 1, 1, 1, 1, 1]
+    assert list(search.read("candidate")) == [1]
+
+
+def test_attrition_of_a_model_without_hits(search: Search) -> None:
+    search.hit(1, 4100.0, probability=0.1)
+    search.write()
+    with search.engine.connect() as conn:
+        rows = read_frame(conn, "select * from attrition order by step_no")
+    assert list(rows.n_in) == [1] + [0] * 8
+    assert list(rows.n_out) == [0] * 9
+
+
+NAMES = [
+    (169.45625, 1.676919, "SDSS J111749.50+014036.9"),  # Li et al. (2018), Table 1
+    (186.26204166666666, -0.1521861, "SDSS J122502.89-000907.8"),
+    (0.0, 0.0, "SDSS J000000.00+000000.0"),
+    (359.999999, 89.99999, "SDSS J235959.99+895959.9"),
+    (360.0, -90.0, "SDSS J000000.00-900000.0"),
+    (14.999999, -0.00001, "SDSS J005959.99-000000.0"),
+    (0.249999, 9.9999999, "SDSS J000059.99+095959.9"),
+    (15.0, 10.0, "SDSS J010000.00+100000.0"),
+]
+
+
+def test_candidates_have_the_columns_of_table_1(search: Search) -> None:
+    for k, (ra, dec, _) in enumerate(NAMES):
+        search.hit(k + 1, 4100.0 + 50 * k, ra=ra, dec=dec, cmodel_mag_i=19.35)
+    search.write()
+    found = search.read("candidate")
+    assert [found[k + 1]["name"] for k in range(len(NAMES))] == [n for *_, n in NAMES]
+    row = found[1]
+    assert row["native_id"] == "1-2-1"
+    assert row["z_lens"] == Z
+    assert row["z_source"] == pytest.approx(4100 / 1215.67 - 1)
+    assert (row["line_flux"], row["line_flux_err"], row["skewness"], row["skewness_err"]) == (
+        30.0,
+        2.0,
+        2.0,
+        0.7,
+    )
+    assert row["cmodel_mag_i"] == 19.35
+    assert row["model"] == "m"
+
+
+def test_names_agree_with_astropy(search: Search) -> None:
+    from astropy.coordinates import Angle
+
+    rng = np.random.default_rng(8)
+    ra, dec = rng.uniform(0, 360, 30), np.degrees(np.arcsin(rng.uniform(-1, 1, 30)))
+    for k in range(30):
+        search.hit(k, 3810.0 + 39.5 * k, ra=float(ra[k]), dec=float(dec[k]), z=0.3 + 0.01 * k)
+    search.write()
+    got = search.read("hit_cut")
+    found = search.read("candidate")
+    assert len(found) >= 25, got
+    for k, row in found.items():
+        h, d = Angle(ra[k], "deg").hms, Angle(abs(dec[k]), "deg").dms
+        name = (
+            f"SDSS J{int(h.h):02d}{int(h.m):02d}{int(h.s * 100) / 100:05.2f}"
+            f"{'-' if dec[k] < 0 else '+'}{int(d.d):02d}{int(d.m):02d}{int(d.s * 10) / 10:04.1f}"
+        )
+        assert row["name"] == name
+
+
+def test_a_missing_threshold_is_seen(search: Search) -> None:
+    search.hit(1, 4100.0)
+    search.write()
+    with search.engine.begin() as conn:
+        conn.execute(sa.delete(cut_setting).where(cut_setting.c.name == "peak_flux_min"))
+    assert search.first_failed() == {1: "peak_flux"}
