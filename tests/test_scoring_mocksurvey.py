@@ -50,7 +50,8 @@ def test_spec_files_are_standard_fits_in_the_boss_layout(survey: MockSurvey) -> 
             loglam = hdus["COADD"].data["loglam"]
             assert loglam[0] == pytest.approx(head["COEFF0"], abs=1e-6)
             assert np.allclose(np.diff(loglam), 1e-4, atol=1e-6)
-            assert 10 ** loglam[0] < 3610 and 10 ** loglam[-1] > 10300
+            assert 10 ** loglam[0] < 3610
+            assert 10 ** loglam[-1] > 10300
 
 
 def test_same_seed_writes_the_same_bytes(survey: MockSurvey, tmp_path: Path) -> None:
@@ -77,7 +78,8 @@ def test_specobj_holds_every_fibre_with_the_columns_of_sdss(survey: MockSurvey) 
 
 def test_faults_of_a_real_delivery_are_there(survey: MockSurvey) -> None:
     sizes = sorted({path.stat().st_size for path in spec_files(survey)})
-    assert len(sizes) == 2 and sizes[0] == 100_000
+    assert len(sizes) == 2
+    assert sizes[0] == 100_000
     whole = [p for p in spec_files(survey) if p.stat().st_size == sizes[1]]
     negative = sum(bool((fits.getdata(path, 1)["ivar"] < 0).any()) for path in whole)
     assert negative == 1
@@ -87,19 +89,24 @@ def test_population_has_what_the_recipe_asks_for() -> None:
     recipe = MockRecipe()
     sky = draw_population(recipe)
     count = sky["kind"].value_counts()
-    assert count["lens"] == recipe.n_lenses and count["known_lens"] == recipe.n_known
-    assert count["sky"] == 120 and {"star", "qso", "plain"} <= set(count.index)
+    assert count["lens"] == recipe.n_lenses
+    assert count["known_lens"] == recipe.n_known
+    assert count["sky"] == 120
+    assert {"star", "qso", "plain"} <= set(count.index)
     searched = sky[paper_selection(sky)]
-    assert (searched["z"] > 0.3).all() and (searched["class"] == "GALAXY").all()
+    assert (searched["z"] > 0.3).all()
+    assert (searched["class"] == "GALAXY").all()
     lenses = sky[sky["kind"] == "lens"]
     assert paper_selection(lenses).all()
     assert np.allclose(lenses["wave_angstrom"], LYA_ANGSTROM * (1 + lenses["z_source"].astype(float)))
     assert lenses["wave_angstrom"].between(3820, 4980).all()
     assert lenses["line_flux"].between(recipe.flux_min, recipe.flux_max).all()
-    assert (lenses["skewness"] > 0).all() and (lenses["z_source"] > lenses["z"]).all()
+    assert (lenses["skewness"] > 0).all()
+    assert (lenses["z_source"] > lenses["z"]).all()
     assert sky["ra_deg"].between(0, 360, inclusive="left").all()
     first = sky[sky["plate"] == sky["plate"].min()]["ra_deg"]
-    assert first.min() < 1 and first.max() > 359  # the first plate straddles RA 0
+    assert first.min() < 1
+    assert first.max() > 359
 
 
 def test_repeated_galaxies_lie_on_their_first_epoch() -> None:
@@ -124,8 +131,8 @@ def test_too_many_lenses_are_refused() -> None:
 
 
 def test_noise_is_what_ivar_quotes_and_lines_carry_their_flux() -> None:
-    sky = draw_population(MockRecipe())
-    chosen = sky[sky["kind"].isin(["plain", "lens"])].iloc[:300]
+    sky = draw_population(replace(MockRecipe(), n_lenses=600))
+    chosen = pd.concat([sky[sky["kind"] == "lens"], sky[sky["kind"] == "plain"].head(150)])
     pixels = simulate(chosen, 35555, 4610, seed=3)
     plain = (chosen["kind"] == "plain").to_numpy()
     chi = ((pixels.flux - pixels.model) * np.sqrt(pixels.ivar))[plain][:, WINDOW_FIRST - 35555 :][
@@ -133,13 +140,14 @@ def test_noise_is_what_ivar_quotes_and_lines_carry_their_flux() -> None:
     ]
     assert chi.std() == pytest.approx(1.0, abs=0.05)
     assert abs(chi.mean()) < 0.02
-    assert np.isfinite(pixels.flux).all() and (pixels.ivar >= 0).all()
+    assert np.isfinite(pixels.flux).all()
+    assert (pixels.ivar >= 0).all()
     # the excess over the model, summed around every line, is the flux that was put in
     lenses = chosen[~plain]
     excess = (pixels.flux - pixels.model)[~plain] * np.gradient(wave_angstrom(35555 + np.arange(4610)))
     centre = np.rint(np.log10(lenses["wave_angstrom"].to_numpy(float)) * 1e4).astype(int) - 35555
     found = np.array([row[c - 20 : c + 21].sum() for row, c in zip(excess, centre, strict=True)])
-    assert found.sum() == pytest.approx(lenses["line_flux"].sum(), rel=0.1)
+    assert found.sum() == pytest.approx(lenses["line_flux"].sum(), rel=0.03)
 
 
 def test_added_line_has_flux_position_and_width() -> None:
@@ -152,7 +160,9 @@ def test_added_line_has_flux_position_and_width() -> None:
     assert (area * wave).sum() / area.sum() == pytest.approx(4200, abs=0.05)
     above = wave[flux[0] >= flux[0].max() / 2]
     quoted = float(fwhm_km_s(2.5 * one, 3 * one, 4200 * one)[0])
-    assert (above[-1] - above[0]) / 4200 * 299792.458 == pytest.approx(quoted, abs=80)  # a pixel is 69 km/s
+    assert (above[-1] - above[0]) / 4200 * 299792.458 == pytest.approx(
+        quoted - 69, abs=70
+    )  # a pixel is 69 km/s
 
 
 def test_truth_is_loaded_beside_ingested_targets(survey: MockSurvey, db: str) -> None:
