@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from etl.checks import LISTED_PER_REASON, Note, run2d_bits, spec_obj_id
 from schema.healpix import hpx29
-from schema.ids import hashed_id, sdss_target_id
+from schema.ids import sdss_target_id
 from schema.tables import spec_obj
 
 NOQSO = ("z_noqso", "z_err_noqso", "z_warning_noqso", "class_noqso", "subclass_noqso")
@@ -42,10 +42,10 @@ def make_rows(
     fields: dict[str, Any],
     source_file_id: int | NDArray[np.int64],
     *,
-    survey: str = "sdss",
     hdu: int | None = None,
     first_row: int = 0,
     listed: dict[str, int] | None = None,
+    one_file: bool = True,
 ) -> Rows:
     """Check rows and turn them into rows of target and spec_obj.
 
@@ -55,17 +55,17 @@ def make_rows(
         Values by field name of etl.columns; text as bytes or text.
     source_file_id : int or ndarray of int64, shape (n,)
         File of each row.
-    survey : str
-        Survey of the targets: sdss, or mock for simulated files.
     hdu, first_row
         HDU and number of the first row, for the notes.
     listed : dict, optional
         Running count of notes by code, so that many faults of one kind are counted and not listed.
+    one_file : bool
+        Of several rows with one plate, MJD and fibre keep the last; False where the rows are of several files.
 
     Returns
     -------
     Rows
-        Of several rows with one plate, MJD and fibre the last is kept.
+        In the order given.
     """
     counts = {} if listed is None else listed
     n = len(fields["plate"])
@@ -86,11 +86,8 @@ def make_rows(
         reason = f"ra {ra[k]}, dec {dec[k]}: no position; ra must be within -360 to 360, dec within -90 to 90 degrees"
         notes.append(Note("bad_position", reason, True, hdu, first_row + int(k), name(k)))
     kept = np.flatnonzero(named & placed)
-    if survey == "sdss":
-        target_id = sdss_target_id(plate[kept], mjd[kept], fiber[kept])
-    else:
-        target_id = np.array([hashed_id("target", survey, name(k)) for k in kept], dtype=np.int64)
-    last = _last_of_each(target_id)
+    target_id = sdss_target_id(plate[kept], mjd[kept], fiber[kept])
+    last = _last_of_each(target_id) if one_file else np.arange(len(kept))
     if len(last) < len(kept):
         again = np.ones(len(kept), dtype=bool)
         again[last] = False
@@ -134,7 +131,7 @@ def make_rows(
     target = pa.table(
         {
             "target_id": out["target_id"],
-            "survey": pa.array([survey]).take(pa.array(np.zeros(len(kept), dtype=np.int8))),
+            "survey": pa.array(["sdss"]).take(pa.array(np.zeros(len(kept), dtype=np.int8))),
             "native_id": native,
             "ra_deg": pa.array(ra),
             "dec_deg": pa.array(dec),
@@ -176,10 +173,10 @@ def _meanings(out: dict[str, Any], columns: dict[str, Any]) -> None:
         if key in out:
             real = pc.fill_null(pc.and_(pc.greater(out[key], 0.0), pc.less(out[key], 90.0)), False)
             out[key] = pc.if_else(real, out[key], pa.scalar(None, pa.float64()))
-    if "objtype" not in out:  # specObj has TARGETTYPE and SOURCETYPE where spAll has OBJTYPE
-        sky = pc.fill_null(pc.equal(text(columns["targettype"]), "SKY"), False) if "targettype" in columns else None
-        source = out.get("sourcetype", nothing)
-        out["objtype"] = source if sky is None else pc.if_else(sky, "SKY", source)
+    # specObj has TARGETTYPE and SOURCETYPE where spAll has OBJTYPE
+    purpose = text(columns["targettype"]) if "targettype" in columns else nothing
+    sky = pc.if_else(pc.fill_null(pc.equal(purpose, "SKY"), False), "SKY", pa.scalar(None, pa.string()))
+    out["objtype"] = pc.coalesce(out.get("objtype", nothing), sky, out.get("sourcetype", nothing))
     boss = pc.fill_null(pc.starts_with(run2d, "v"), False)
     known = pc.if_else(boss, "BOSS", pc.if_else(sdss, "SDSS", pa.scalar(None, pa.string())))
     out["instrument"] = pc.coalesce(out.get("instrument", nothing), known)
@@ -239,6 +236,8 @@ def _doubles(values: Any) -> pa.Array:
 
 def _whole(values: Any, kind: pa.DataType) -> pa.Array:
     """Integers of a column's type; null where a value is missing, no whole number or beyond the type."""
+    if isinstance(values, pa.Array):
+        return _whole_arrow(values, kind)
     data = np.asarray(values)
     bits = 31 if kind == pa.int32() else 63
     if data.dtype.kind == "u":
@@ -252,6 +251,14 @@ def _whole(values: Any, kind: pa.DataType) -> pa.Array:
         data = np.where(bad, 0, data)
         return pa.array(data.astype(np.int64), pa.int64(), mask=bad).cast(kind)
     return pa.array(data.astype(np.int32 if bits == 31 else np.int64))
+
+
+def _whole_arrow(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    """The same for int64 with nulls."""
+    if kind == pa.int32():
+        fits = pc.and_(pc.less(values, 1 << 31), pc.greater_equal(values, -(1 << 31)))
+        values = pc.if_else(pc.fill_null(fits, False), values, pa.scalar(None, pa.int64()))
+    return values.cast(kind)
 
 
 def _object_ids(values: Any, n: int) -> pa.Array:

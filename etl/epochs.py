@@ -1,0 +1,176 @@
+"""Which spectra are of one object, and which of them stands for it.
+
+Targets within 2 arcsec of each other are epochs of one object. The primary epoch is the one with ZWARNING 0, then the
+highest median S/N, then the latest MJD, then the largest key; the others name it in ``primary_target_id``. Every
+member lies within 2 arcsec of its primary: where a chain of neighbours is longer than that, what is too far from the
+best epoch makes a group of its own. Pairs are found on unit vectors, so poles and RA 0 are nothing special.
+Simulated targets are left as they are: an injection shares its position with the galaxy that it was made from.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pyarrow as pa
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from etl.merge import staged
+from schema.engine import read_frame
+from schema.tables import spec_obj
+
+RADIUS_ARCSEC = 2.0
+MARGIN_DEG = 10 * RADIUS_ARCSEC / 3600.0
+STRIP_ROWS = 200_000
+"""Targets searched for neighbours at once, in strips of declination."""
+
+
+def group_epochs(conn: sa.Connection, changed: NDArray[np.int64] | None = None) -> int:
+    """Find epochs and mark the primaries.
+
+    Parameters
+    ----------
+    conn : sqlalchemy.Connection
+        Within a transaction.
+    changed : ndarray of int64, optional
+        Targets that are new or changed or lost their row; None for all. Only declinations near them are read.
+
+    Returns
+    -------
+    int
+        Rows of spec_obj that were rewritten.
+    """
+    if changed is not None and not len(changed):
+        return 0
+    bands = None if changed is None else _bands(conn, changed)
+    where = "" if bands is None else " and (" + " or ".join(f"t.dec_deg between {a!r} and {b!r}" for a, b in bands) + ")"
+    frame = read_frame(
+        conn,
+        "select s.target_id, t.ra_deg, t.dec_deg, coalesce(s.z_warning, 1) as z_warning, "
+        "coalesce(s.sn_median_all, -1e30) as sn, coalesce(s.mjd, 0) as mjd, "
+        "s.is_primary, coalesce(s.primary_target_id, -1) as primary_id, coalesce(s.n_epoch, 0) as n_epoch "
+        f"from spec_obj s join target t on t.target_id = s.target_id where not t.is_injection{where}",
+    )
+    if frame.empty:
+        return 0
+    ids = frame["target_id"].to_numpy(dtype=np.int64)
+    ra, dec = frame["ra_deg"].to_numpy(dtype=float), frame["dec_deg"].to_numpy(dtype=float)
+    merit = np.lexsort(
+        (ids, frame["mjd"].to_numpy(), frame["sn"].to_numpy(), (frame["z_warning"].to_numpy() == 0))
+    )
+    rank = np.empty(len(ids), dtype=np.int64)
+    rank[merit] = np.arange(len(ids))[::-1]  # 0 is the best
+    primary = assign(ra, dec, rank)
+    size = np.bincount(primary, minlength=len(ids))[primary]
+    is_primary = primary == np.arange(len(ids))
+    stale = (
+        (frame["primary_id"].to_numpy() != ids[primary])
+        | (frame["n_epoch"].to_numpy() != size)
+        | (frame["is_primary"].to_numpy(dtype=bool) != is_primary)
+    )
+    if bands is not None:  # near the edge of a band a partner may lie outside it
+        inner = np.zeros(len(ids), dtype=bool)
+        for lo, hi in bands:
+            inner |= (dec >= lo + MARGIN_DEG / 2) & (dec <= hi - MARGIN_DEG / 2)
+        stale &= inner
+    if not stale.any():
+        return 0
+    rows = pa.table(
+        {
+            "target_id": ids[stale],
+            "is_primary": pa.array(is_primary[stale]),
+            "primary_target_id": ids[primary[stale]],
+            "n_epoch": size[stale].astype(np.int32),
+        }
+    )
+    stage = staged(conn, spec_obj, "stage_epochs", rows)
+    conn.execute(
+        sa.text(
+            "update spec_obj set is_primary = e.is_primary, primary_target_id = e.primary_target_id, "
+            f"n_epoch = e.n_epoch from {stage.name} e where spec_obj.target_id = e.target_id"
+        )
+    )
+    conn.execute(sa.text(f"drop table {stage.name}"))
+    return len(rows)
+
+
+def _bands(conn: sa.Connection, changed: NDArray[np.int64]) -> list[tuple[float, float]] | None:
+    """Declination intervals that hold the changed targets and what may be grouped with them; None for all."""
+    stage = staged(conn, spec_obj, "stage_changed", pa.table({"target_id": np.unique(changed)}))
+    frame = read_frame(
+        conn, f"select distinct floor(t.dec_deg * 4) as q from target t join {stage.name} c on c.target_id = t.target_id"
+    )
+    conn.execute(sa.text(f"drop table {stage.name}"))
+    quarters = np.sort(frame["q"].to_numpy(dtype=float))
+    if len(quarters) > 200 or not len(quarters):
+        return None
+    bands: list[tuple[float, float]] = []
+    for q in quarters.tolist():
+        lo, hi = q / 4 - MARGIN_DEG, (q + 1) / 4 + MARGIN_DEG
+        if bands and lo <= bands[-1][1]:
+            bands[-1] = (bands[-1][0], hi)
+        else:
+            bands.append((lo, hi))
+    return bands
+
+
+def unit_vectors(ra_deg: NDArray[np.float64], dec_deg: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Positions on the unit sphere, shape (n, 3)."""
+    ra, dec = np.radians(ra_deg), np.radians(dec_deg)
+    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
+
+
+def pairs_within(
+    ra_deg: NDArray[np.float64], dec_deg: NDArray[np.float64], radius_arcsec: float, strip_rows: int = STRIP_ROWS
+) -> NDArray[np.int64]:
+    """All pairs of positions within a radius, shape (m, 2).
+
+    Searched strip by strip in declination, so that memory holds one strip's tree and the pairs.
+    """
+    from scipy.spatial import cKDTree
+
+    radius = math.radians(radius_arcsec / 3600.0)
+    chord = 2.0 * math.sin(radius / 2.0) * (1.0 + 1e-9)
+    order = np.argsort(dec_deg, kind="stable")
+    sorted_dec = dec_deg[order]
+    found = [np.empty((0, 2), dtype=np.int64)]
+    for first in range(0, len(order), strip_rows):
+        last = min(first + strip_rows, len(order))
+        reach = sorted_dec[last - 1] + 2.0 * radius_arcsec / 3600.0
+        strip = order[first : np.searchsorted(sorted_dec, reach, side="right")]
+        tree = cKDTree(unit_vectors(ra_deg[strip], dec_deg[strip]))
+        pairs = tree.query_pairs(chord, output_type="ndarray")
+        if len(pairs):  # of the overlap with the next strip only pairs that begin in this one
+            found.append(strip[pairs[(pairs < last - first).any(axis=1)]])
+    return np.concatenate(found)
+
+
+def assign(ra_deg: NDArray[np.float64], dec_deg: NDArray[np.float64], rank: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Index of the primary of every position: itself, or a better one within 2 arcsec.
+
+    Parameters
+    ----------
+    ra_deg, dec_deg : ndarray, shape (n,)
+        Positions [deg].
+    rank : ndarray of int64, shape (n,)
+        Distinct; the smaller the better.
+    """
+    primary = np.arange(len(ra_deg))
+    pairs = pairs_within(ra_deg, dec_deg, RADIUS_ARCSEC)
+    if not len(pairs):
+        return primary
+    near: dict[int, list[int]] = {}
+    for a, b in pairs.tolist():
+        near.setdefault(a, []).append(b)
+        near.setdefault(b, []).append(a)
+    taken: set[int] = set()
+    for k in sorted(near, key=lambda i: rank[i]):
+        if k in taken:
+            continue
+        taken.add(k)
+        for other in near[k]:
+            if other not in taken:
+                taken.add(other)
+                primary[other] = k
+    return primary

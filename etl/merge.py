@@ -1,0 +1,180 @@
+"""Rows of target and spec_obj into the database, where other files may have rows of the same spectra.
+
+Of two rows of one target the newer reduction (run2d) wins as a whole. Rows of the same reduction, and rows that do not
+say theirs, are merged: a value is never replaced by null, and where both have one the catalogue's stands before that
+of a spec file (specObj, spAll, spZbest, spPlate, spec file, CSV). So the order in which files are ingested does not
+matter.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from etl.checks import run2d_order
+from schema.tables import spec_obj, target
+from schema.upsert import insert_rows
+
+KIND_RANK = {"specobj": 6, "spall": 5, "spzbest": 4, "spplate": 3, "spec": 2, "skyserver": 1}
+"""Which kind of file is believed before which."""
+
+_KEPT = ("target_id", "is_primary", "primary_target_id", "n_epoch")
+
+
+def merge_rows(conn: sa.Connection, targets: pa.Table, rows: pa.Table, kind: str) -> int:
+    """Load rows of target and spec_obj.
+
+    Parameters
+    ----------
+    conn : sqlalchemy.Connection
+        Within a transaction.
+    targets, rows : pyarrow.Table
+        Rows of target and of spec_obj in the same order; a target may come more than once.
+    kind : str
+        Kind of the file they are from, one of `KIND_RANK`.
+
+    Returns
+    -------
+    int
+        Rows that met a row of the same target.
+    """
+    merged = 0
+    for part in _rounds(np.asarray(targets["target_id"])):
+        if part is None:
+            merged += _merge_distinct(conn, targets, rows, kind)
+        else:
+            chosen = pa.array(part)
+            merged += _merge_distinct(conn, targets.take(chosen), rows.take(chosen), kind)
+    return merged
+
+
+def _rounds(ids: NDArray[np.int64]) -> list[NDArray[np.int64] | None]:
+    """Rows split so that no target comes twice in a part; [None] when all differ already."""
+    order = np.argsort(ids, kind="stable")
+    ranked = ids[order]
+    starts = np.flatnonzero(np.append(True, ranked[1:] != ranked[:-1])) if len(ids) else np.zeros(0, np.int64)
+    if len(starts) == len(ids):
+        return [None]
+    nth = np.arange(len(ids)) - np.repeat(starts, np.diff(np.append(starts, len(ids))))
+    return [np.sort(order[nth == k]) for k in range(int(nth.max()) + 1)]
+
+
+def _merge_distinct(conn: sa.Connection, targets: pa.Table, rows: pa.Table, kind: str) -> int:
+    there = existing_ids(conn, target, "target_id", targets["target_id"])
+    if not len(there):
+        insert_rows(conn, target, targets)
+        insert_rows(conn, spec_obj, rows)
+        return 0
+    old = np.isin(np.asarray(targets["target_id"]), there)
+    fresh = pa.array(~old)
+    insert_rows(conn, target, targets.filter(fresh))
+    insert_rows(conn, spec_obj, rows.filter(fresh))
+    met = pa.array(old)
+    _merge_met(conn, targets.filter(met), rows.filter(met), kind)
+    return int(old.sum())
+
+
+def existing_ids(conn: sa.Connection, table: sa.Table, column: str, ids: pa.ChunkedArray) -> NDArray[np.int64]:
+    """Which of the keys the table has."""
+    if conn.execute(sa.select(table.c[column]).limit(1)).first() is None:
+        return np.empty(0, dtype=np.int64)
+    stage = staged(conn, table, "stage_ids", pa.table({column: ids}))
+    found = conn.execute(
+        sa.text(f"select s.{column} from {stage.name} s where s.{column} in (select {column} from {table.name})")
+    ).scalars()
+    out = np.fromiter(found, dtype=np.int64)
+    conn.execute(sa.text(f"drop table {stage.name}"))
+    return out
+
+
+def staged(conn: sa.Connection, table: sa.Table, name: str, rows: pa.Table) -> sa.Table:
+    """A temporary table with some columns of another, holding these rows."""
+    columns = ", ".join(f'"{c}"' for c in rows.column_names)
+    conn.execute(sa.text(f"create temporary table {name} as select {columns} from {table.name} where 1 = 0"))
+    stage = sa.Table(name, sa.MetaData(), *(sa.Column(c, table.c[c].type) for c in rows.column_names))
+    insert_rows(conn, stage, rows)
+    return stage
+
+
+def _merge_met(conn: sa.Connection, targets: pa.Table, rows: pa.Table, kind: str) -> None:
+    """Rows whose target is in the database already, each target once."""
+    orders = pa.array([run2d_order(r) for r in rows["run2d"].to_pylist()] if "run2d" in rows.column_names else [-1] * len(rows), pa.int64())
+    stage = staged(conn, spec_obj, "stage_rows", rows)
+    staged(conn, target, "stage_targets", targets)
+    runs = conn.execute(sa.text("select distinct run2d from spec_obj")).scalars().all()
+    _order_table(conn, [r for r in runs if r is not None], rows["target_id"], orders)
+    ranks = " ".join(f"when '{k}' then {v}" for k, v in KIND_RANK.items())
+    rank = KIND_RANK[kind]
+    # verdict 1: the new row replaces, 2: the old row stays, 3: merged, new before old, 4: merged, old before new
+    conn.execute(
+        sa.text(
+            f"""
+            create temporary table stage_verdict as
+            select a.target_id,
+                case
+                    when o.target_id is null or o.source_file_id = s.source_file_id then 1
+                    when a.run_order >= 0 and coalesce(r.run_order, -1) >= 0 and a.run_order > r.run_order then 1
+                    when a.run_order >= 0 and coalesce(r.run_order, -1) >= 0 and a.run_order < r.run_order then 2
+                    when a.run_order >= 0 and coalesce(r.run_order, -1) < 0 then 3
+                    when a.run_order < 0 and coalesce(r.run_order, -1) >= 0 then 4
+                    when {rank} >= case f.kind {ranks} else 0 end then 3
+                    else 4
+                end as verdict,
+                o.target_id is null as is_new
+            from stage_order a
+            join stage_rows s on s.target_id = a.target_id
+            left join spec_obj o on o.target_id = a.target_id
+            left join stage_runs r on r.run2d = o.run2d
+            left join source_file f on f.source_file_id = o.source_file_id
+            """
+        )
+    )
+    conn.execute(
+        sa.text(
+            """
+            update target set ra_deg = s.ra_deg, dec_deg = s.dec_deg, hpx29 = s.hpx29
+            from stage_targets s, stage_verdict v
+            where target.target_id = s.target_id and v.target_id = s.target_id and v.verdict in (1, 3)
+                and (target.ra_deg <> s.ra_deg or target.dec_deg <> s.dec_deg)
+            """
+        )
+    )
+    sets = []
+    for column in spec_obj.columns:
+        if column.name in _KEPT:
+            continue
+        new = f's."{column.name}"' if column.name in stage.c else "null"
+        old = f'spec_obj."{column.name}"'
+        sets.append(
+            f'"{column.name}" = case v.verdict when 1 then {new} '
+            f"when 3 then coalesce({new}, {old}) else coalesce({old}, {new}) end"
+        )
+    conn.execute(
+        sa.text(
+            f"update spec_obj set {', '.join(sets)} from stage_rows s, stage_verdict v "
+            "where spec_obj.target_id = s.target_id and v.target_id = s.target_id and v.verdict <> 2"
+        )
+    )
+    columns = ", ".join(f'"{c.name}"' for c in stage.columns)
+    conn.execute(
+        sa.text(
+            f"insert into spec_obj ({columns}) select {columns} from stage_rows "
+            "where target_id in (select target_id from stage_verdict where is_new)"
+        )
+    )
+    for name in ("stage_rows", "stage_targets", "stage_runs", "stage_order", "stage_verdict"):
+        conn.execute(sa.text(f"drop table {name}"))
+
+
+def _order_table(conn: sa.Connection, runs: list[str], ids: pa.ChunkedArray, orders: pa.Array) -> None:
+    """Temporary tables with the order of the reductions: of those in the database, and of each new row."""
+    conn.execute(sa.text("create temporary table stage_runs (run2d text, run_order bigint)"))
+    known = sa.Table("stage_runs", sa.MetaData(), sa.Column("run2d", sa.Text), sa.Column("run_order", sa.BigInteger))
+    insert_rows(conn, known, [{"run2d": r, "run_order": run2d_order(r)} for r in runs])
+    conn.execute(sa.text("create temporary table stage_order (target_id bigint, run_order bigint)"))
+    new = sa.Table(
+        "stage_order", sa.MetaData(), sa.Column("target_id", sa.BigInteger), sa.Column("run_order", sa.BigInteger)
+    )
+    insert_rows(conn, new, pa.table({"target_id": ids, "run_order": orders}))
