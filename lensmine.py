@@ -14,7 +14,7 @@ from schema.errors import LensmineError, TransientError
 
 __version__ = "0.1.0"
 
-FLOORS = ("schema.cli", "etl.cli", "scoring.cli", "lensmine_demo", "lensmine_refresh")
+FLOORS = ("schema.cli", "schema.cli_sql", "etl.cli", "scoring.cli", "lensmine_demo", "lensmine_refresh")
 """Modules whose ``register(app)`` adds commands; each imports what is heavy inside its commands only."""
 
 INTERRUPTED = 130
@@ -85,7 +85,7 @@ def _fail(line: str) -> None:
 
 
 def main() -> None:
-    """Run the command line; exit codes: 2 user, 65 data, 75 try again later, 130 interrupted, 1 unforeseen."""
+    """Run the command line; exits 2 (user), 65 (data), 75 (try later), 130 (Ctrl-C), 1 (unforeseen)."""
     try:
         app(prog_name="lensmine")
     except SystemExit as leave:

@@ -90,8 +90,8 @@ def load_config(
     path : Path
         TOML file.
     environ : mapping of str, optional
-        ``LENSMINE_DB`` sets ``db``, ``LENSMINE_SCORE_BACKEND`` sets ``backend`` of section ``score``, and so on;
-        lists are separated by commas. Default: the environment of the process.
+        ``LENSMINE_DB`` sets ``db``, ``LENSMINE_SCORE_BACKEND`` sets ``backend`` of section ``score``, and so
+        on; lists are separated by commas. Default: the environment of the process.
     flags : mapping, optional
         Dotted keys (``"score.backend"``) with values; None leaves a key as it is.
 

@@ -16,13 +16,14 @@ with todo as ({todo}),
 reason as (
     select
         todo.spectrum_id,
-        max(case when score.model_id = {model_id} and score.content_hash = todo.content_hash then 1 else 0 end) as z,
-        max(case when score.model_id = {model_id} and score.content_hash <> todo.content_hash then 1 else 0 end) as pixels,
-        max(case when score.model_id <> {model_id} then 1 else 0 end) as weights
+        max(case when is_mine and score.content_hash = todo.content_hash then 1 else 0 end) as z,
+        max(case when is_mine and score.content_hash <> todo.content_hash then 1 else 0 end) as pixels,
+        max(case when not is_mine then 1 else 0 end) as weights
     from todo
-    left join score
-        on score.spectrum_id = todo.spectrum_id
-        and score.model_id in (select model_id from model where name = '{name}')
+    left join (
+        select score.*, score.model_id = {model_id} as is_mine
+        from score inner join model on model.model_id = score.model_id and model.name = '{name}'
+    ) as score on score.spectrum_id = todo.spectrum_id
     group by todo.spectrum_id
 )
 select
@@ -33,7 +34,7 @@ select
     coalesce(sum(case when z = 0 and pixels = 0 and weights = 0 then 1 end), 0) as never_scored
 from reason
 """
-"""Why the spectra that lack a current score lack it; the names are ours, not a user's, so they are safe in the text."""
+"""Why the spectra that lack a current score lack it; the names are those of registered models."""
 
 FILES_SQL = """
 select

@@ -24,7 +24,7 @@ FIRST_PLATE = 16001
 FIRST_MJD = 57001
 OII_ANGSTROM = 3728.48
 AIRGLOW_ANGSTROM = 4421.0
-"""An airglow feature that no mask lists, so that the cut on over-densities has to find it [Angstrom, vacuum]."""
+"""An airglow feature that no mask lists, so that the cut on over-densities has to find it [Angstrom]."""
 RESIDUAL_REST_ANGSTROM = 2966.0
 """Rest wavelength at which the mock galaxies differ from their template [Angstrom]."""
 SUBCLASSES = ("STARFORMING", "STARBURST", "AGN", "BROADLINE")
