@@ -27,8 +27,8 @@ REST_NPIX = 4000  # up to 4571 Angstrom
 PER_BIN = 96
 TEMPLATE_FILES = ("kcorrect-lrg1-v4.fits", "kcorrect-default-v4.fits")
 MIXTURE_MEAN = (1.0, 0.02, 0.01, 0.02, 0.35, 0.04)  # lrg1, then the five of the default set
-LEVEL_AT_Z055 = 2.2  # flux at rest 4200 Angstrom in a BOSS fibre [1e-17 erg/s/cm2/Angstrom]
-LEVEL_SCATTER = 0.5
+LEVEL_AT_Z055 = 1.4  # flux at rest 4200 Angstrom in a BOSS fibre [1e-17 erg/s/cm2/Angstrom]
+LEVEL_SCATTER = 0.55
 ABSORPTION = (  # rest Angstrom, largest depth: lines blurred away in the templates
     (2374.5, 0.15), (2382.8, 0.2), (2586.7, 0.2), (2600.2, 0.25), (2796.4, 0.45), (2803.5, 0.4), (2853.0, 0.35),
 )  # fmt: skip

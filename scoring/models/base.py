@@ -1,4 +1,4 @@
-"""What every spectral model offers: preprocessing, a network giving one logit a spectrum, and their hashes."""
+"""What every spectral model offers: preprocessing, a network giving a logit a spectrum, and their hashes."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ from torch import Tensor, nn
 
 from schema.errors import DataError, UserError
 from schema.grid import WINDOW_FIRST, WINDOW_NPIX
+from scoring.generate.lines import Lines
+from scoring.models.layers import focal_loss
 
 WEIGHTS_DIR = Path(__file__).parent.parent / "weights"
 
@@ -75,6 +77,17 @@ class SpectralModel:
     def build(self) -> nn.Module:
         """A fresh network that maps `preprocess`'s output to a logit, shape (n,)."""
         raise NotImplementedError
+
+    def loss(self, network: nn.Module, inputs: Tensor, label: Tensor, lines: Lines) -> Tensor:
+        """Training loss of a batch: the focal loss of the spectra's logits.
+
+        Parameters
+        ----------
+        inputs : Tensor, shape (n, channels, npix)
+        label : Tensor, shape (n,)  1 with a line, else 0
+        lines : Lines of the n spectra, for models that learn where the line is
+        """
+        return focal_loss(network(inputs), label, self.config.gamma)
 
     # ------------------------------------------------------------------ what every model has
 
