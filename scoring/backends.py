@@ -170,7 +170,7 @@ def make_backend(
         Loaded model.
     backend : str
         ``torch``, ``openvino``, or ``auto``: CUDA where there is a device, else OpenVINO where it is
-        installed, else torch.
+        installed and the model is a network, else torch.
     precision : str
         ``fp32``; ``bf16`` (torch); ``int8`` (OpenVINO, networks only, checked against fp32 first).
     device : str or None
@@ -198,9 +198,8 @@ def make_backend(
         raise UserError(
             "backend openvino is not installed; install it with: pip install openvino, or use --backend torch"
         )
-    if backend == "openvino" or (
-        backend == "auto" and device == "cpu" and have_openvino and precision != "bf16"
-    ):
+    suits = model.kind == "network" and device == "cpu" and precision != "bf16"
+    if backend == "openvino" or (backend == "auto" and have_openvino and suits):
         return OpenVinoBackend(model, precision)
     return TorchBackend(model, device, precision)
 
@@ -239,8 +238,12 @@ def convert(model: SpectralModel, batch: int = 64) -> Any:
     import openvino as ov
 
     example = torch.zeros((batch, *input_shape(model)))
-    with torch.inference_mode(), _quiet():
-        return ov.convert_model(fused(model.network()), example_input=example)
+    try:
+        with torch.inference_mode(), _quiet():
+            return ov.convert_model(fused(model.network()), example_input=example)
+    except RuntimeError as error:
+        why = str(error).strip().splitlines()[-1]
+        raise UserError(f"OpenVINO cannot convert {model.name} ({why}); use --backend torch") from error
 
 
 def fused(network: nn.Module) -> nn.Module:

@@ -182,9 +182,10 @@ def _check_volatility(conn: sa.Connection, functions: list[str]) -> None:
     )
     volatile = [row[0] for row in _bare(conn).exec_driver_sql(query)]
     if volatile:
+        called = ", ".join(f"{name}()" for name in volatile)
         raise PredicateError(
-            f"predicate refused: {', '.join(f'{name}()' for name in volatile)} has side effects or another answer "
-            "every time; a selection uses columns, operators and functions of its arguments only"
+            f"predicate refused: {called} has side effects or another answer every time; "
+            "a selection uses columns, operators and functions of its arguments only"
         )
 
 
@@ -200,11 +201,12 @@ def _plan(conn: sa.Connection, where_sql: str) -> None:
     kind = "unknown"
     failure: sa.exc.DBAPIError | None = None
     try:
-        bare.exec_driver_sql(f"explain select 1 from {VIEW} where {inside}").fetchall()
         result = bare.exec_driver_sql(f"select {inside} as keep from {VIEW} limit 0")
         if result.cursor is not None and result.cursor.description:
             kind = str(result.cursor.description[0][1]).lower()
         result.close()
+        if kind in _BOOLEAN:
+            bare.exec_driver_sql(f"explain select 1 from {VIEW} where {inside}").fetchall()
     except sa.exc.DBAPIError as error:
         failure = error
     conn.rollback()
@@ -216,7 +218,9 @@ def _plan(conn: sa.Connection, where_sql: str) -> None:
 
 def _binding_error(conn: sa.Connection, error: sa.exc.DBAPIError) -> str:
     message = _first_line(error.orig)
-    found = re.search(r'column "?([\w.]+)"? (?:not found|does not exist)', message)
+    found = re.search(r'column "?([\w.]+)"? (?:not found|does not exist)', message) or re.search(
+        r'does not have a column named "(\w+)"', message
+    )
     if found:
         name = found[1].split(".")[-1]
         columns = selectable_columns(conn)
