@@ -1,0 +1,62 @@
+"""Logits of any model on a test set.
+
+Rankings are made on logits, since probabilities near 1 are equal in single precision while logits still
+differ.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from scipy.special import expit
+
+from schema.errors import UserError
+from scoring.evaluate.testsets import Spectra, window
+
+if TYPE_CHECKING:
+    from scoring.backends import Backend
+    from scoring.models.base import SpectralModel
+
+Array = NDArray[np.float64]
+
+
+def logits(model: SpectralModel, spectra: Spectra, backend: Backend | None = None, batch: int = 256) -> Array:
+    """Logit of each spectrum, shape (n,).
+
+    Parameters
+    ----------
+    model : SpectralModel
+        Loaded model.
+    spectra : Spectra
+        Over at least the model's window.
+    backend : scoring.backends.Backend, optional
+        Runs the network; default: the backend that scoring would choose.
+    batch : int
+        Spectra preprocessed at a time.
+    """
+    from scoring.backends import make_backend
+
+    needs_model = "model" in model.inputs
+    if needs_model and spectra.model is None:
+        raise UserError(
+            f"{model.name} needs the pipeline model of the galaxies, which this test set lacks; "
+            "matched_filter_lae does without it"
+        )
+    runner = backend or make_backend(model)
+    cut = window(spectra, *model.window)
+    out = []
+    with torch.inference_mode():
+        for i in range(0, len(cut), batch):
+            part = slice(i, i + batch)
+            more = {"model": cut.model[part]} if needs_model and cut.model is not None else {}
+            x = model.preprocess(cut.flux[part], cut.ivar[part], cut.z[part], **more)
+            out.append(runner.logits(x.to(runner.where)).astype(np.float64))
+    return np.concatenate(out) if out else np.empty(0)
+
+
+def probability(logit: ArrayLike) -> Array:
+    """Probability that belongs to a logit."""
+    return np.asarray(expit(np.asarray(logit, dtype=np.float64)), dtype=np.float64)
