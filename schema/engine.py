@@ -39,7 +39,8 @@ def resolve_url(db: str | None = None) -> str:
     Parameters
     ----------
     db : str or None
-        A DuckDB file, ``duckdb:///FILE`` or ``postgresql://...``; None for LENSMINE_DB, else ./lensmine.duckdb.
+        A DuckDB file, ``duckdb:///FILE`` or ``postgresql://...``; None means LENSMINE_DB, and without it
+        ./lensmine.duckdb.
 
     Returns
     -------
@@ -73,7 +74,7 @@ def database_file(db: str | None = None) -> Path | None:
 
 
 def shard_root(db: str | None = None) -> Path:
-    """Folder of the pixel shards: LENSMINE_SHARDS, else FILE.shards beside a DuckDB file, else ./lensmine.shards."""
+    """Folder of the pixel shards: LENSMINE_SHARDS, else FILE.shards for a DuckDB file, else ./lensmine.shards."""
     given = os.environ.get("LENSMINE_SHARDS")
     if given:
         return Path(given).expanduser().absolute()
@@ -246,7 +247,8 @@ def check_revision(conn: sa.Connection, url: str) -> None:
         raise UserError(f"{where} holds no lensmine tables; make them with: lensmine db upgrade --db {where}")
     if have in REVISIONS:
         raise UserError(
-            f"{where} is at migration {have}, this lensmine needs {HEAD}; run: lensmine db upgrade --db {where}"
+            f"{where} is at migration {have}, this lensmine needs {HEAD}; "
+            f"run: lensmine db upgrade --db {where}"
         )
     raise UserError(
         f"{where} is at migration {have}, newer than this lensmine knows ({HEAD}); update lensmine, "
@@ -259,8 +261,13 @@ def dialect_name(conn: sa.Connection | sa.Engine) -> str:
     return conn.dialect.name
 
 
+def declares_keys(conn: sa.Connection) -> bool:
+    """True where foreign keys and secondary indexes are declared: PostgreSQL (see schema.tables.keys)."""
+    return conn.dialect.name == "postgresql"
+
+
 def raw_connection(conn: sa.Connection) -> Any:
-    """The driver's connection within SQLAlchemy's transaction, for bulk paths; wrap work in `driver_errors`."""
+    """The driver's connection within SQLAlchemy's transaction, for bulk work inside `driver_errors`."""
     if not conn.in_transaction():
         conn.begin()
     if conn.dialect.name == "duckdb":
@@ -287,12 +294,17 @@ def alembic_config(conn: sa.Connection | None = None) -> Config:
 
 
 def finish_upgrade(conn: sa.Connection) -> None:
-    """What stands beside the tables of the newest migration: views and default thresholds."""
+    """What stands beside the tables of the newest migration: views, default thresholds and comments."""
     from schema.defaults import ensure_defaults
+    from schema.tables import metadata
     from schema.views.order import create_views
 
     create_views(conn)
     ensure_defaults(conn)
+    for table in metadata.tables.values():
+        conn.execute(sa.schema.SetTableComment(table))
+        for column in table.c:
+            conn.execute(sa.schema.SetColumnComment(column))
 
 
 def upgrade(db: str | None = None, revision: str = "head") -> tuple[str | None, str | None]:

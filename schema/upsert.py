@@ -1,7 +1,7 @@
 """Rows in bulk: insert, insert-or-update and delete, fast on both engines.
 
-DuckDB reads Arrow tables in place; PostgreSQL takes a binary COPY built from the same Arrow buffers. All of it
-runs inside the caller's transaction, and needs no per-row Python.
+DuckDB reads Arrow tables in place; PostgreSQL takes a binary COPY built from the same Arrow buffers. All of
+it runs inside the caller's transaction, and needs no per-row Python.
 """
 
 from __future__ import annotations

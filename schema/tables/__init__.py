@@ -1,8 +1,8 @@
 """Every table of lensmine, with the unit and meaning of each column.
 
 The data dictionary (``lensmine db dictionary``) and the metadata of every export are made from the ``doc``,
-``unit`` and ``ucd`` given here. Units are those astropy.units reads, UCDs follow UCD1+ (IVOA 2018). Foreign keys are
-declared for PostgreSQL; on DuckDB, where they block schema changes on the parent, ``lensmine db check``
+``unit`` and ``ucd`` given here. Units are those astropy.units reads, UCDs follow UCD1+ (IVOA 2018). Foreign keys
+are declared for PostgreSQL; on DuckDB, where they block schema changes on the parent, ``lensmine db check``
 proves the same integrity by query.
 """
 
@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from schema.tables.base import FLUX_DENSITY_UNIT, FLUX_UNIT, NAMING, Json, Time, col, key, metadata
 from schema.tables.hits import cut_setting, injection, line_fit, wave_mask
+from schema.tables.keys import declare_keys
 from schema.tables.lenses import known_lens, known_lens_cell, known_lens_name
 from schema.tables.outcome import evaluation, job, metric
 from schema.tables.runs import model, run_chunk, score, scoring_run, selection
 from schema.tables.spectra import pixel_shard, spec_obj, spectrum
 from schema.tables.survey import reject, source_file, target
+
+declare_keys(metadata)
 
 __all__ = [
     "FLUX_DENSITY_UNIT",

@@ -26,7 +26,7 @@ def col(
 ) -> sa.Column[Any]:
     """One documented column; ``ref`` names the parent column of a foreign key kept on PostgreSQL only."""
     info = {"unit": unit, "ucd": ucd, "ref": ref}
-    return sa.Column(name, kind, doc=doc, info=info, **kw)
+    return sa.Column(name, kind, doc=doc, comment=doc, info=info, **kw)
 
 
 def key(name: str, doc: str, **kw: Any) -> sa.Column[Any]:

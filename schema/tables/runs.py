@@ -149,7 +149,7 @@ run_chunk = sa.Table(
     ),
     col("lease_until", Time, "When the lease lapses (UTC).", ucd="time.end"),
     col("done_at", Time, "When its scores were committed (UTC).", ucd="time.end"),
-    comment="One row per chunk of a scoring run: leased, then marked done in the transaction that writes its scores.",
+    comment="One row per chunk of a scoring run: leased, then marked done as its scores are committed.",
 )
 
 

@@ -123,7 +123,7 @@ spec_obj = sa.Table(
     ),
     col("n_epoch", sa.Integer, "Number of epochs of this object in the database.", ucd="meta.number"),
     sa.Index("ix_spec_obj_plate_mjd_fiber_id", "plate", "mjd", "fiber_id"),
-    comment="One row per spectroscopic observation (SDSS specObj, BOSS spAll), the surveys' columns in snake_case.",
+    comment="One row per spectroscopic observation (SDSS specObj, BOSS spAll), its columns in snake_case.",
 )
 
 
@@ -192,5 +192,5 @@ spectrum = sa.Table(
         ucd="meta.code",
         nullable=False,
     ),
-    comment="One row per spectrum whose pixels are in a shard: the reference from the database to the pixels.",
+    comment="One row per spectrum whose pixels are in a shard: from the database to the pixels.",
 )

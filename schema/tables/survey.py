@@ -45,7 +45,7 @@ reject = sa.Table(
     col(
         "fatal",
         sa.Boolean,
-        "True: nothing was loaded of it. False: loaded, with the fault repaired or its pixels masked as the reason says.",
+        "True: nothing was loaded of it. False: loaded, repaired or masked as the reason says.",
         ucd="meta.code",
     ),
     col("rejected_at", Time, "When it was rejected (UTC).", ucd="time.creation"),
