@@ -297,14 +297,13 @@ def _verdict(result: dict[str, Any]) -> list[str]:
         counts: dict[str, int] = {}
         for one in result["lost"]:
             counts[one["why"]] = counts.get(one["why"], 0) + 1
-        lines.append(
-            "  lost to: "
-            + ", ".join(f"{why} {n}" for why, n in sorted(counts.items(), key=lambda kv: -kv[1]))
-        )
+        ranked = sorted(counts.items(), key=lambda pair: -pair[1])
+        lines.append("  lost to: " + ", ".join(f"{why} {n}" for why, n in ranked))
     kinds = "".join(f", {k} {n}" for k, n in result["false_kinds"].items())
     lines += [
         f"  besides, {result['fainter_lenses_found']} fainter ones, and"
-        f" {result['known_lenses_found_again']} of {result['known_lenses']} lenses that the catalogue knows (set aside by the cut known_lens)",
+        f" {result['known_lenses_found_again']} of {result['known_lenses']} lenses that the catalogue knows,"
+        " set aside by the cut known_lens",
         f"[bold]False[/bold] {result['false_candidates']} of {result['non_lenses_searched']:,} other galaxies"
         f"{kinds}: {result['false_per_10000']:.1f} per 10,000"
         f" (95% interval {false_lo:.1f} to {false_hi:.1f})",

@@ -1,8 +1,8 @@
-"""``lensmine refresh``: ingest, score, fit, cut, evaluate and export in one idempotent run for cron, and ``status``.
+"""``lensmine refresh``: ingest, score, fit, cut, evaluate, export in one idempotent run; and ``status``.
 
-Only one refresh of a database runs at a time: the second leaves at once with exit code 75. Every step looks for what
-is new or stale and does that alone, so a run that is killed is simply run again. What a run did, or why it
-failed, stays in table job.
+Only one refresh of a database runs at a time: the second leaves at once with exit code 75. Every step looks for
+what is new or stale and does that alone, so a run that is killed is simply run again. What a run did, or why
+it failed, stays in table job.
 """
 
 from __future__ import annotations
@@ -20,8 +20,6 @@ from schema.errors import LensmineError, TransientError, UserError
 from schema.options import DbOption, JsonOption, QuietOption
 
 if TYPE_CHECKING:
-    import sqlalchemy as sa
-
     from lensmine_config import RefreshConfig
 
 COMMAND = "refresh"
@@ -159,7 +157,7 @@ def only_one(db: str | None) -> Iterator[None]:
     """
     from schema import engine
 
-    busy = f"another refresh of {engine.shown(engine.resolve_url(db))} is running; it will do what there is to do"
+    busy = f"another refresh of {engine.shown(engine.resolve_url(db))} is running and does what there is to do"
     file = engine.database_file(db)
     if file is not None:
         import filelock
