@@ -20,7 +20,9 @@ from etl.checks import Fault, Note
 from etl.columns import IDENTITY, REDSHIFT, make_plan, require
 from etl.fits_fast import Buffer, FitsBytes, Hdu, NotRecognised, unscaled
 
-PIECE_ROWS = 100_000
+PIECE_ROWS = 245_760
+"""Rows to a piece: two row groups of DuckDB."""
+
 BLOCK_ROWS = 2048
 TABLES_SEARCHED = 3
 _KEYS = {"PLATE", "MJD", "FIBERID"}

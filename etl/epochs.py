@@ -10,6 +10,7 @@ Simulated targets are left as they are: an injection shares its position with th
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,11 +18,14 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from etl.merge import staged
-from schema.engine import read_frame
+from schema.engine import read_columns, read_frame
 from schema.tables import spec_obj
 
 RADIUS_ARCSEC = 2.0
 MARGIN_DEG = 10 * RADIUS_ARCSEC / 3600.0
+MANY = 100_000
+"""From this many changed targets on, all declinations are read."""
+
 STRIP_ROWS = 200_000
 """Targets searched for neighbours at once, in strips of declination."""
 
@@ -44,47 +48,22 @@ def group_epochs(conn: sa.Connection, changed: NDArray[np.int64] | None = None) 
     if changed is not None and not len(changed):
         return 0
     bands = None if changed is None else _bands(conn, changed)
-    where = "" if bands is None else " and (" + " or ".join(f"t.dec_deg between {a!r} and {b!r}" for a, b in bands) + ")"
-    frame = read_frame(
-        conn,
-        "select s.target_id, t.ra_deg, t.dec_deg, coalesce(s.z_warning, 1) as z_warning, "
-        "coalesce(s.sn_median_all, -1e30) as sn, coalesce(s.mjd, 0) as mjd, "
-        "s.is_primary, coalesce(s.primary_target_id, -1) as primary_id, coalesce(s.n_epoch, 0) as n_epoch "
-        f"from spec_obj s join target t on t.target_id = s.target_id where not t.is_injection{where}",
+    where = "not t.is_injection"
+    if bands is not None:
+        where += " and (" + " or ".join(f"t.dec_deg between {a!r} and {b!r}" for a, b in bands) + ")"
+    source = f"from spec_obj s join target t on t.target_id = s.target_id where {where}"
+    sky = read_columns(
+        conn, f"select s.target_id, t.ra_deg, t.dec_deg {source}", {"target_id": "int", "ra_deg": "float", "dec_deg": "float"}
     )
-    if frame.empty:
+    pairs = pairs_within(sky["ra_deg"], sky["dec_deg"], RADIUS_ARCSEC)
+    paired = np.unique(pairs)
+    rows = _details(conn, source, sky["target_id"][paired])
+    if not len(rows["target_id"]):
         return 0
-    ids = frame["target_id"].to_numpy(dtype=np.int64)
-    ra, dec = frame["ra_deg"].to_numpy(dtype=float), frame["dec_deg"].to_numpy(dtype=float)
-    merit = np.lexsort(
-        (ids, frame["mjd"].to_numpy(), frame["sn"].to_numpy(), (frame["z_warning"].to_numpy() == 0))
-    )
-    rank = np.empty(len(ids), dtype=np.int64)
-    rank[merit] = np.arange(len(ids))[::-1]  # 0 is the best
-    primary = assign(ra, dec, rank)
-    size = np.bincount(primary, minlength=len(ids))[primary]
-    is_primary = primary == np.arange(len(ids))
-    stale = (
-        (frame["primary_id"].to_numpy() != ids[primary])
-        | (frame["n_epoch"].to_numpy() != size)
-        | (frame["is_primary"].to_numpy(dtype=bool) != is_primary)
-    )
-    if bands is not None:  # near the edge of a band a partner may lie outside it
-        inner = np.zeros(len(ids), dtype=bool)
-        for lo, hi in bands:
-            inner |= (dec >= lo + MARGIN_DEG / 2) & (dec <= hi - MARGIN_DEG / 2)
-        stale &= inner
-    if not stale.any():
+    stale = _stale(rows, sky, pairs, paired, bands)
+    if not len(stale):
         return 0
-    rows = pa.table(
-        {
-            "target_id": ids[stale],
-            "is_primary": pa.array(is_primary[stale]),
-            "primary_target_id": ids[primary[stale]],
-            "n_epoch": size[stale].astype(np.int32),
-        }
-    )
-    stage = staged(conn, spec_obj, "stage_epochs", rows)
+    stage = staged(conn, spec_obj, "stage_epochs", stale)
     conn.execute(
         sa.text(
             "update spec_obj set is_primary = e.is_primary, primary_target_id = e.primary_target_id, "
@@ -92,11 +71,68 @@ def group_epochs(conn: sa.Connection, changed: NDArray[np.int64] | None = None) 
         )
     )
     conn.execute(sa.text(f"drop table {stage.name}"))
-    return len(rows)
+    return len(stale)
+
+
+def _details(conn: sa.Connection, source: str, paired: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+    """What ranks the epochs, of the targets that have a neighbour and of those that are marked to have one."""
+    stage = staged(conn, spec_obj, "stage_paired", pa.table({"target_id": paired}))
+    rows = read_columns(
+        conn,
+        "select s.target_id, t.dec_deg, coalesce(s.z_warning, 1) = 0 as good, coalesce(s.sn_median_all, -1e30) as sn, "
+        "cast(coalesce(s.mjd, 0) as bigint) as mjd, s.is_primary, coalesce(s.primary_target_id, -1) as primary_id, "
+        f"cast(coalesce(s.n_epoch, 0) as bigint) as n_epoch {source} and (not s.is_primary or s.n_epoch is null "
+        "or s.n_epoch <> 1 or s.primary_target_id is null or s.primary_target_id <> s.target_id "
+        f"or s.target_id in (select p.target_id from {stage.name} p))",
+        {
+            "target_id": "int", "dec_deg": "float", "good": "bool", "sn": "float", "mjd": "int",
+            "is_primary": "bool", "primary_id": "int", "n_epoch": "int",
+        },
+    )  # fmt: skip
+    conn.execute(sa.text(f"drop table {stage.name}"))
+    return rows
+
+
+def _stale(
+    rows: dict[str, NDArray[Any]],
+    sky: dict[str, NDArray[Any]],
+    pairs: NDArray[np.int64],
+    paired: NDArray[np.int64],
+    bands: list[tuple[float, float]] | None,
+) -> pa.Table:
+    """Rows of spec_obj whose marks differ from what the pairs say."""
+    ids = rows["target_id"]
+    by_id = np.argsort(ids)
+    where = by_id[np.searchsorted(ids, sky["target_id"][paired], sorter=by_id)]
+    local = where[np.searchsorted(paired, pairs)]  # (m, 2) indices into rows
+    best_last = np.lexsort((ids, rows["mjd"], rows["sn"], rows["good"]))
+    rank = np.empty(len(ids), dtype=np.int64)
+    rank[best_last] = np.arange(len(ids))[::-1]  # 0 is the best
+    primary = assign(local, rank)
+    size = np.bincount(primary, minlength=len(ids))[primary]
+    is_primary = primary == np.arange(len(ids))
+    stale = (
+        (rows["primary_id"] != ids[primary]) | (rows["n_epoch"] != size) | (rows["is_primary"] != is_primary)
+    )
+    if bands is not None:  # near the edge of a band a partner may lie outside it
+        inner = np.zeros(len(ids), dtype=bool)
+        for lo, hi in bands:
+            inner |= (rows["dec_deg"] >= lo + MARGIN_DEG / 2) & (rows["dec_deg"] <= hi - MARGIN_DEG / 2)
+        stale &= inner
+    return pa.table(
+        {
+            "target_id": ids[stale],
+            "is_primary": pa.array(is_primary[stale]),
+            "primary_target_id": ids[primary[stale]],
+            "n_epoch": size[stale].astype(np.int32),
+        }
+    )
 
 
 def _bands(conn: sa.Connection, changed: NDArray[np.int64]) -> list[tuple[float, float]] | None:
     """Declination intervals that hold the changed targets and what may be grouped with them; None for all."""
+    if len(changed) > MANY:
+        return None
     stage = staged(conn, spec_obj, "stage_changed", pa.table({"target_id": np.unique(changed)}))
     frame = read_frame(
         conn, f"select distinct floor(t.dec_deg * 4) as q from target t join {stage.name} c on c.target_id = t.target_id"
@@ -139,27 +175,29 @@ def pairs_within(
         last = min(first + strip_rows, len(order))
         reach = sorted_dec[last - 1] + 2.0 * radius_arcsec / 3600.0
         strip = order[first : np.searchsorted(sorted_dec, reach, side="right")]
-        tree = cKDTree(unit_vectors(ra_deg[strip], dec_deg[strip]))
+        tree = cKDTree(unit_vectors(ra_deg[strip], dec_deg[strip]), leafsize=32, balanced_tree=False)
         pairs = tree.query_pairs(chord, output_type="ndarray")
         if len(pairs):  # of the overlap with the next strip only pairs that begin in this one
             found.append(strip[pairs[(pairs < last - first).any(axis=1)]])
     return np.concatenate(found)
 
 
-def assign(ra_deg: NDArray[np.float64], dec_deg: NDArray[np.float64], rank: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Index of the primary of every position: itself, or a better one within 2 arcsec.
+def assign(pairs: NDArray[np.int64], rank: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Index of the primary of every row: itself, or a better one that it forms a pair with.
 
     Parameters
     ----------
-    ra_deg, dec_deg : ndarray, shape (n,)
-        Positions [deg].
+    pairs : ndarray of int64, shape (m, 2)
+        Rows within the radius of each other.
     rank : ndarray of int64, shape (n,)
         Distinct; the smaller the better.
+
+    Returns
+    -------
+    ndarray of int64, shape (n,)
+        A primary is its own primary.
     """
-    primary = np.arange(len(ra_deg))
-    pairs = pairs_within(ra_deg, dec_deg, RADIUS_ARCSEC)
-    if not len(pairs):
-        return primary
+    primary = np.arange(len(rank))
     near: dict[int, list[int]] = {}
     for a, b in pairs.tolist():
         near.setdefault(a, []).append(b)

@@ -362,7 +362,7 @@ class Ingest:
             return
         with self.engine.begin() as conn:
             self._open_job(conn)
-            changed = None if unfinished else np.unique(np.concatenate([np.empty(0, np.int64), *self.changed]))
+            changed = None if unfinished else np.concatenate([np.empty(0, np.int64), *self.changed])
             self.summary.regrouped = group_epochs(conn, changed)
             left = sa.update(job).where(job.c.command == "ingest", job.c.status == "running", job.c.job_id < self.job_id)
             conn.execute(left.values(status="failed", message="stopped before its end"))

@@ -24,6 +24,7 @@ from schema.errors import DataError, LensmineError, TransientError, UserError
 if TYPE_CHECKING:
     import pandas as pd
     from alembic.config import Config
+    from numpy.typing import NDArray
 
 DEFAULT_FILE = "lensmine.duckdb"
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -139,6 +140,11 @@ def migration_engine(db: str | None) -> sa.Engine:
     return connect_engine(db, must_exist=False, check=False)
 
 
+def scratch_engine() -> sa.Engine:
+    """Engine on a database in memory that vanishes with it."""
+    return sa.create_engine("duckdb:///:memory:")
+
+
 def _open(url: str, read_only: bool) -> Any:
     """Listener that opens the driver's connection and turns its failures into our classes."""
 
@@ -205,6 +211,12 @@ def translated(exc: BaseException, url: str) -> LensmineError | None:
         return UserError(f"the server refused the login: {where} ({first})")
     if state[:2] in ("08", "57") or state in ("53300", "53200"):
         return TransientError(f"{where}: {first}; try again later")
+    if state == "2BP01":
+        return UserError(
+            f"{where}: {text.splitlines()[-2] if 'DETAIL' in text else first}; drop your own views first"
+        )
+    if "TransactionContext Error" in text or "Transaction conflict" in text or "write-write conflict" in text:
+        return TransientError(f"{where}: another transaction was in the way ({first}); run the same again")
     if state in ("40001", "40P01", "55P03"):
         return TransientError(f"{where}: another transaction was in the way ({first}); run the same again")
     if type(exc).__name__ == "ConnectionTimeout" or re.search(
@@ -280,6 +292,60 @@ def read_frame(conn: sa.Connection, sql: str, **params: Any) -> pd.DataFrame:
     import pandas as pd
 
     return pd.read_sql_query(sa.text(sql), conn, params=params or None)
+
+
+def read_columns(conn: sa.Connection, sql: str, types: dict[str, str]) -> dict[str, NDArray[Any]]:
+    """Columns of a query of millions of rows as arrays, without a Python object a value.
+
+    Parameters
+    ----------
+    conn : sqlalchemy.Connection
+        Its transaction is used.
+    sql : str
+        A query without parameters, whose columns hold no nulls: wrap them in coalesce.
+    types : dict of str to str
+        Names of the columns in order, each ``int`` for bigint, ``float`` for double precision or ``bool``.
+
+    Returns
+    -------
+    dict of ndarray, each of shape (n,)
+        int64, float64 or bool.
+    """
+    import numpy as np
+
+    raw = raw_connection(conn)
+    stored = {"int": (">i8", np.int64), "float": (">f8", np.float64), "bool": ("?", np.bool_)}
+    with driver_errors():
+        if conn.dialect.name == "duckdb":
+            found = raw.execute(sql).fetchnumpy()
+            return {name: np.asarray(found[name], dtype=stored[kind][1]) for name, kind in types.items()}
+        fields: list[tuple[str, str]] = [("", ">i2")]
+        for name, kind in types.items():
+            fields += [(f"{name} length", ">i4"), (name, stored[kind][0])]
+        row = np.dtype([(name or "columns", form) for name, form in fields])
+        parts = []
+        rest = b""
+        with raw.cursor() as cursor, cursor.copy(f"copy ({sql}) to stdout (format binary)") as copy:
+            pending: list[bytes] = []
+            held, header = 0, 19  # bytes of the signature, flags and extension length
+            for block in copy:
+                pending.append(bytes(block))
+                held += len(pending[-1])
+                if held < 4 << 20:
+                    continue
+                rest = b"".join([rest, *pending])
+                pending, held = [], 0
+                n = (len(rest) - header - 2) // row.itemsize  # the last two bytes may be the trailer
+                parts.append(np.frombuffer(rest, dtype=row, count=n, offset=header).copy())
+                rest, header = rest[header + n * row.itemsize :], 0
+            rest = b"".join([rest, *pending])
+            n = (len(rest) - header) // row.itemsize
+            parts.append(np.frombuffer(rest, dtype=row, count=n, offset=header))
+        rows = np.concatenate(parts)
+    for name in types:
+        if len(rows) and (rows[f"{name} length"] != row[name].itemsize).any():
+            raise ValueError(f"column {name} of {sql!r} holds nulls or has another type than {types[name]}")
+    return {name: rows[name].astype(stored[kind][1]) for name, kind in types.items()}
 
 
 def alembic_config(conn: sa.Connection | None = None) -> Config:
