@@ -57,7 +57,6 @@ class Shard:
     n_rows: int = field(init=False)
     arrays: tuple[str, ...] = field(init=False)
     _maps: dict[str, NDArray[Any]] = field(init=False, default_factory=dict, repr=False)
-    _starts: dict[str, int] = field(init=False, default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         self.path = Path(self.path)
@@ -130,6 +129,17 @@ class Shard:
         if index.size and index[-1] - index[0] == index.size - 1 and (np.diff(index) == 1).all():
             return self._scan(array, int(index[0]), int(index[-1]) + 1, lo, width)
         return np.ascontiguousarray(self._map(array)[index, lo : lo + width])
+
+    def verify(self) -> None:
+        """Refuse a shard with an array that is missing, misshapen or cut short.
+
+        Raises
+        ------
+        DataError
+            Naming the file.
+        """
+        for array in self.arrays:
+            self._map(array)
 
     def _file(self, array: str) -> Path:
         if array not in self.arrays:

@@ -56,3 +56,5 @@ def create_views(conn: sa.Connection) -> None:
     drop_views(conn)
     for name in VIEW_ORDER:
         conn.execute(sa.text(f'create view "{name}" as {view_sql(name)}'))
+        comment = view_header(name).replace("'", "''").replace(":", "\\:")
+        conn.execute(sa.text(f"comment on view \"{name}\" is '{comment}'"))
