@@ -53,7 +53,7 @@ class LineFilter:
         Divide the S/N by the local scatter about the fit where that exceeds the errors.
     """
 
-    sigmas_px: tuple[float, ...] = (1.7, 3.0)
+    sigmas_px: tuple[float, ...] = (2.0,)
     half_width_px: int = 40
     mask_half_width_px: int = 12
     lens_lines_angstrom: tuple[float, ...] = LENS_LINES_ANGSTROM

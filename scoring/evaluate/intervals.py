@@ -88,10 +88,12 @@ def bootstrap(
     order = np.argsort(labels, kind="stable")
     rows = np.split(order, np.cumsum(np.bincount(labels))[:-1])
     rng = np.random.default_rng(seed)
+    alone = len(rows) == len(order)
     values = []
     for _ in range(n_resamples):
         drawn = rng.integers(len(rows), size=len(rows))
-        values.append(np.asarray(figure(np.concatenate([rows[g] for g in drawn])), dtype=float))
+        sample = order[drawn] if alone else np.concatenate([rows[g] for g in drawn])
+        values.append(np.asarray(figure(sample), dtype=float))
     stack = np.ma.masked_invalid(np.stack(values))
     tail = 50 * (1 - level)
     filled = np.ma.filled(stack, np.nan)
