@@ -64,7 +64,8 @@ def cone_search(
     )
     lenses = (
         "select t.lens_id, t.name, t.ra_deg, t.dec_deg, t.z_lens, t.z_source, t.grading, "
-        f"{sep} as sep_arcsec from known_lens as t where {where} order by sep_arcsec, t.lens_id limit {int(limit)}"
+        f"{sep} as sep_arcsec from known_lens as t where {where} "
+        f"order by sep_arcsec, t.lens_id limit {int(limit)}"
     )
     with connect_engine(db, read_only=True).connect() as conn:
         return {

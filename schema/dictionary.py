@@ -11,9 +11,8 @@ import sqlalchemy as sa
 from schema.engine import scratch_engine
 from schema.errors import UserError
 from schema.tables import metadata
+from schema.views.columns import view_column
 from schema.views.order import VIEW_ORDER, create_views, view_header, view_sql
-
-_SUFFIX_UNIT = {"arcsec": "arcsec", "deg": "deg", "angstrom": "Angstrom", "km_s": "km / s"}
 
 
 @dataclass(frozen=True)
@@ -78,8 +77,8 @@ def column_entry(relation: str, column: str) -> Entry | None:
 def _table(table: sa.Table) -> Relation:
     columns = [
         Entry(
-            c.name, _type_name(c.type), c.info["unit"], c.info["ucd"], c.doc or "", c.primary_key, bool(c.nullable),
-            c.info["ref"],
+            c.name, _type_name(c.type), c.info["unit"], c.info["ucd"], c.doc or "",
+            c.primary_key, bool(c.nullable), c.info["ref"],
         )
         for c in table.c
     ]  # fmt: skip
@@ -103,22 +102,29 @@ def _views() -> list[Relation]:
         create_views(conn)
         for name in VIEW_ORDER:
             result = conn.execute(sa.text(f"select * from {name} limit 0"))
-            types = {str(c[0]): str(c[1]).lower() for c in result.cursor.description} if result.cursor else {}
+            described = result.cursor.description if result.cursor else []
+            types = {str(c[0]): str(c[1]).lower() for c in described}
             words = re.findall(r"\w+", view_sql(name))
             sources = [w for w in dict.fromkeys(words) if w in known]
-            columns = [_view_column(c, types.get(c, ""), [known[s] for s in sources]) for c in result.keys()]
+            columns = [
+                _view_column(name, c, types.get(c, ""), [known[s] for s in sources])
+                for c in list(result.keys())
+            ]
             views.append(Relation(name, "view", view_header(name), columns))
             known[name] = columns
     return views
 
 
-def _view_column(name: str, type_name: str, sources: list[list[Entry]]) -> Entry:
+def _view_column(view: str, name: str, type_name: str, sources: list[list[Entry]]) -> Entry:
+    computed = view_column(view, name)
+    if computed is not None:
+        doc, unit, ucd = computed
+        return Entry(name, type_name, unit, ucd, doc)
     for source in sources:
         for entry in source:
             if entry.name == name:
                 return Entry(name, entry.type, entry.unit, entry.ucd, entry.doc)
-    unit = next((u for s, u in _SUFFIX_UNIT.items() if name.endswith("_" + s)), "")
-    return Entry(name, type_name, unit, "", "")
+    return Entry(name, type_name, "", "", "")
 
 
 def as_markdown(relations: list[Relation]) -> str:

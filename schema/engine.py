@@ -7,11 +7,8 @@ moment (LENSMINE_LOCK_WAIT seconds, 5 unless set) and is then a TransientError.
 
 from __future__ import annotations
 
-import contextlib
 import os
-import re
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +16,38 @@ import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.pool import NullPool
 
-from schema.errors import DataError, LensmineError, TransientError, UserError
+from schema.driver_errors import driver_errors, shown, translated
+from schema.errors import TransientError, UserError
 
 if TYPE_CHECKING:
     import pandas as pd
     from alembic.config import Config
     from numpy.typing import NDArray
+
+__all__ = [
+    "HEAD",
+    "MIGRATIONS",
+    "REVISIONS",
+    "alembic_config",
+    "check_revision",
+    "connect_engine",
+    "current_revision",
+    "database_file",
+    "declares_keys",
+    "dialect_name",
+    "downgrade",
+    "driver_errors",
+    "finish_upgrade",
+    "migration_engine",
+    "raw_connection",
+    "read_frame",
+    "resolve_url",
+    "scratch_engine",
+    "shard_root",
+    "shown",
+    "translated",
+    "upgrade",
+]
 
 DEFAULT_FILE = "lensmine.duckdb"
 MIGRATIONS = Path(__file__).parent / "migrations"
@@ -75,19 +98,12 @@ def database_file(db: str | None = None) -> Path | None:
 
 
 def shard_root(db: str | None = None) -> Path:
-    """Folder of the pixel shards: LENSMINE_SHARDS, else FILE.shards for a DuckDB file, else ./lensmine.shards."""
+    """Folder of the pixel shards: LENSMINE_SHARDS, else FILE.shards beside FILE, else ./lensmine.shards."""
     given = os.environ.get("LENSMINE_SHARDS")
     if given:
         return Path(given).expanduser().absolute()
     file = database_file(db)
     return file.with_name(file.name + ".shards") if file else Path("lensmine.shards").absolute()
-
-
-def shown(url: str) -> str:
-    """The URL as a message may show it: a plain path for DuckDB, no password for a server."""
-    if url.startswith("duckdb:///"):
-        return url.removeprefix("duckdb:///")
-    return sa.make_url(url).set(drivername="postgresql").render_as_string(hide_password=True)
 
 
 def connect_engine(
@@ -187,59 +203,6 @@ def _translate(context: Any) -> None:
     known = translated(context.original_exception, "")
     if known is not None:
         raise known from context.original_exception
-
-
-def translated(exc: BaseException, url: str) -> LensmineError | None:
-    """The failure of a driver as one of our classes; None when it is a fault of the statement."""
-    text = str(exc).strip()
-    first = text.splitlines()[0] if text else type(exc).__name__
-    where = shown(url) if url else "the database"
-    state = getattr(exc, "sqlstate", None) or ""
-    if "Could not set lock on file" in text:
-        holder = re.search(r"PID (\d+)", text)
-        by = f"process {holder[1]}" if holder else "another process"
-        return TransientError(f"{where} is held by {by}; try again when it has finished")
-    if "not a valid DuckDB database file" in text:
-        return UserError(f"{where} is not a DuckDB database; name another file with --db")
-    if "No space left on device" in text or state == "53100":
-        return TransientError(f"the disk of {where} is full ({first}); make room and run the same again")
-    if "Permission denied" in text and "Cannot open file" in text:
-        return UserError(f"{where} cannot be opened: permission denied")
-    if state == "3D000" or re.search(r'database "[^"]*" does not exist', text):
-        return UserError(f"the server has no such database: {where}; make it with createdb")
-    if state in ("28P01", "28000") or "password authentication failed" in text:
-        return UserError(f"the server refused the login: {where} ({first})")
-    if state[:2] in ("08", "57") or state in ("53300", "53200"):
-        return TransientError(f"{where}: {first}; try again later")
-    if state == "2BP01":
-        return UserError(
-            f"{where}: {text.splitlines()[-2] if 'DETAIL' in text else first}; drop your own views first"
-        )
-    if "TransactionContext Error" in text or "Transaction conflict" in text or "write-write conflict" in text:
-        return TransientError(f"{where}: another transaction was in the way ({first}); run the same again")
-    if state in ("40001", "40P01", "55P03"):
-        return TransientError(f"{where}: another transaction was in the way ({first}); run the same again")
-    if type(exc).__name__ == "ConnectionTimeout" or re.search(
-        r"connection (?:to server |failed|refused|timeout)|could not translate host name", text, re.IGNORECASE
-    ):
-        return TransientError(f"PostgreSQL is not reachable at {where}: {first}; is the server running?")
-    if type(exc).__name__ in ("SerializationException", "FatalException") and "atabase" in text:
-        return DataError(f"{where} is damaged: {first}; restore it from a copy")
-    return None
-
-
-@contextlib.contextmanager
-def driver_errors() -> Iterator[None]:
-    """Around work on `raw_connection`, whose failures do not pass through SQLAlchemy."""
-    try:
-        yield
-    except LensmineError:
-        raise
-    except Exception as exc:
-        known = translated(exc, "")
-        if known is None:
-            raise
-        raise known from exc
 
 
 def current_revision(conn: sa.Connection) -> str | None:

@@ -1,9 +1,9 @@
 """Positions on the sky as integers: nested HEALPix cells, cones as ranges of cells, separations in SQL.
 
 A nested index of order 29 (0.4 milliarcsec) sorts along a curve on which every coarser cell is one interval:
-cell ``c`` of order ``k`` holds ``c << 2 * (29 - k) <= hpx29 < (c + 1) << 2 * (29 - k)``. A cone is therefore a few
-ranges of an indexed integer column, on any engine, at the poles and across RA 0 alike (Gorski et al. 2005,
-ApJ 622, 759; Fernique et al. 2015, A&A 580, A132).
+cell ``c`` of order ``k`` holds ``c << 2 * (29 - k) <= hpx29 < (c + 1) << 2 * (29 - k)``. A cone is therefore
+a few ranges of an integer column, on any engine, at the poles and across RA 0 alike (Gorski et al. 2005, ApJ
+622, 759; Fernique et al. 2015, A&A 580, A132).
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ def lens_cells(
     Returns
     -------
     row, cell : ndarray of int64, shape (m,) each
-        Index into the positions, and a cell near that position; one to four cells a position.
+        Index into the positions, and a cell near that position: about five each at 60 arcsec and order 11.
     """
     ra = np.atleast_1d(np.asarray(ra_deg, dtype=np.float64))
     dec = np.atleast_1d(np.asarray(dec_deg, dtype=np.float64))

@@ -1,9 +1,9 @@
 """Arrow tables as PostgreSQL's binary COPY format, built a block of rows at a time with numpy.
 
-Each row of the format is an int16 count of columns and, for each column, an int32 length and the value in network
-byte order; a null is the length -1 alone (PostgreSQL documentation, "COPY", section "Binary Format"). A block of
-rows is laid out as one byte matrix in which every value has its widest size, and the bytes that a row does not use
-are masked out: no Python loop over rows.
+Each row of the format is an int16 count of columns and, for each column, an int32 length and the value in
+network byte order; a null is the length -1 alone (PostgreSQL documentation, "COPY", section "Binary Format").
+A block of rows is laid out as one byte matrix in which every value has its widest size, and the bytes that a
+row does not use are masked out: no Python loop over rows.
 """
 
 from __future__ import annotations
@@ -66,8 +66,6 @@ def _column(array: pa.Array, jsonb: bool) -> _Column:
             array = array.cast(pa.uint8())
         data = np.frombuffer(array.buffers()[1], dtype=np.dtype(code).newbyteorder("="))
         data = data[array.offset : array.offset + len(array)]
-        if pa.types.is_int64(array.type) and code == ">i8" and array.type != pa.int64():
-            raise AssertionError
         return _Column(valid, values=data.astype(code))
     array = array.cast(pa.large_binary())
     _, starts, data = array.buffers()
@@ -171,4 +169,4 @@ def _block(columns: list[_Column], widths: list[int], stride: int, lo: int, hi: 
                 keep = np.ones((n, stride), dtype=bool) if keep is None else keep
                 keep[:, at + 4 : at + 4 + width] = np.arange(width) < used[:, None]
         at += 4 + width
-    return memoryview(flat if keep is None else flat[keep.reshape(-1)])
+    return (flat if keep is None else flat[keep.reshape(-1)]).data

@@ -1,8 +1,8 @@
 """Pixel shards: folders of plain arrays on the log-wavelength grid, read by row and by wavelength window.
 
-A shard ``<shard_root>/<name>/`` holds C-ordered little-endian .npy files of shape (n_rows, npix) and a meta.json.
-Column ``j`` is grid pixel ``pix0 + j``, so that a wavelength window is an exact slice. Shards never change once
-they have their name.
+A shard ``<shard_root>/<name>/`` holds C-ordered little-endian .npy files of shape (n_rows, npix) and a
+meta.json. Column ``j`` is grid pixel ``pix0 + j``, so that a wavelength window is an exact slice. Shards
+do not change once they have their name.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class Shard:
 
 def _fill(handle: Any, block: NDArray[Any]) -> int:
     """Read until the block is full or the file ends; returns the bytes read."""
-    view = memoryview(block.reshape(-1).view(np.uint8))
+    view = block.reshape(-1).view(np.uint8).data
     done = 0
     while done < len(view):
         got = handle.readinto(view[done:])

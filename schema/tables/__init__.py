@@ -1,9 +1,9 @@
 """Every table of lensmine, with the unit and meaning of each column.
 
 The data dictionary (``lensmine db dictionary``) and the metadata of every export are made from the ``doc``,
-``unit`` and ``ucd`` given here. Units are those astropy.units reads, UCDs follow UCD1+ (IVOA 2018). Foreign keys
-are declared for PostgreSQL; on DuckDB, where they block schema changes on the parent, ``lensmine db check``
-proves the same integrity by query.
+``unit`` and ``ucd`` given here. Units are those astropy.units reads, UCDs follow UCD1+ (IVOA 2018). Foreign
+keys are declared for PostgreSQL; on DuckDB, where they block schema changes on the parent, ``lensmine db
+check`` proves the same integrity by query.
 """
 
 from __future__ import annotations

@@ -101,7 +101,11 @@ line_fit = sa.Table(
     ),
     col("skewness_err", sa.Double, "Error of skewness.", ucd="stat.error;spect.line.asymmetry"),
     col(
-        "constant", sa.Double, "Constant level under the line.", unit=FLUX_DENSITY_UNIT, ucd="spect.continuum"
+        "constant",
+        sa.Double,
+        "Constant level under the line.",
+        unit=FLUX_DENSITY_UNIT,
+        ucd="phot.flux.density;spect.continuum",
     ),
     col(
         "constant_err",
@@ -177,7 +181,7 @@ injection = sa.Table(
     ),
     col("z_lens", sa.Double, "True lens redshift.", ucd="src.redshift"),
     col("z_source", sa.Double, "True source redshift.", ucd="src.redshift"),
-    col("line", sa.Text, "Line put in: lya or oii.", ucd="spect.line"),
+    col("line", sa.Text, "Line put in: lya or oii.", ucd="meta.code;spect.line"),
     col(
         "wave_angstrom",
         sa.Double,
@@ -200,7 +204,7 @@ injection = sa.Table(
         "True skew parameter of the profile; 0 for a Gaussian.",
         ucd="spect.line.asymmetry",
     ),
-    col("recipe", sa.Text, "Generator and its version.", ucd="meta.software"),
+    col("recipe", sa.Text, "Generator and its version.", ucd="meta.note;meta.software"),
     col("seed", sa.BigInteger, "Seed of the generator.", ucd="meta.number"),
     comment="One row per simulated target: the truth that goes through the same pipeline as everything else.",
 )

@@ -85,7 +85,7 @@ scoring_run = sa.Table(
         ref="selection.selection_id",
     ),
     col("status", sa.Text, "running, done, failed or stopped.", ucd="meta.code.status", nullable=False),
-    col("backend", sa.Text, "torch or openvino.", ucd="meta.software"),
+    col("backend", sa.Text, "torch or openvino.", ucd="meta.note;meta.software"),
     col("device", sa.Text, "cpu or cuda device name.", ucd="meta.note"),
     col("precision", sa.Text, "fp32, bf16 or int8.", ucd="meta.note"),
     col("n_selected", sa.BigInteger, "Spectra that the selection returns.", ucd="meta.number"),
@@ -108,7 +108,7 @@ scoring_run = sa.Table(
         ucd="arith.rate",
     ),
     col("host", sa.Text, "Machine that ran it.", ucd="meta.note"),
-    col("software", Json, "Versions of lensmine, torch and the backend.", ucd="meta.software"),
+    col("software", Json, "Versions of lensmine, torch and the backend.", ucd="meta.note;meta.software"),
     col("message", sa.Text, "Why it failed or stopped.", ucd="meta.note"),
     comment="One row per scoring job.",
 )

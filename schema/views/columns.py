@@ -1,0 +1,54 @@
+"""Unit, UCD and meaning of the columns that views compute; others keep those of the table they come from."""
+
+from __future__ import annotations
+
+_Z = "src.redshift"
+_LENS_Z = "Redshift of the lens: z of the spectrum, spec_obj.z."
+_REST = "Wavelength of the hit in the rest frame of the lens."
+_P = "Chance of so many hits near this one, were they spread evenly (Poisson)."
+
+VIEW_COLUMNS: dict[str, tuple[str, str, str]] = {
+    "airglow_n_expected": ("Hits expected near this observed wavelength.", "", "meta.number"),
+    "airglow_n_near": ("Hits near this observed wavelength.", "", "meta.number"),
+    "airglow_p_value": (_P, "", "stat.probability"),
+    "candidate.name": ("Name by position, SDSS JHHMMSS.ss+DDMMSS.s.", "", "meta.id;meta.main"),
+    "attrition.description": ("What the step asks.", "", "meta.note"),
+    "attrition.model": ("Name of the model.", "", "meta.id"),
+    "attrition.n_in": ("Hits that enter the step.", "", "meta.number"),
+    "attrition.n_in_injected": ("Of these, simulated lenses.", "", "meta.number"),
+    "attrition.n_out": ("Hits that leave it.", "", "meta.number"),
+    "attrition.n_out_injected": ("Of these, simulated lenses.", "", "meta.number"),
+    "attrition.step": ("Name of the step: a cut, or scored and hit.", "", "meta.id"),
+    "attrition.step_no": ("Position of the step.", "", "meta.number"),
+    "first_failed_cut": ("First cut that the hit fails; null for a candidate.", "", "meta.code.status"),
+    "fit_status": ("Status of the line fit; null when none was made.", "", "meta.code.status"),
+    "known_lens": ("Name of the nearest known lens.", "", "meta.id"),
+    "known_lens_id": ("Nearest known lens.", "", "meta.id"),
+    "known_lens_sep_arcsec": ("Separation from it.", "arcsec", "pos.angDistance"),
+    "line_wave_angstrom": ("Flux-weighted mean wavelength of the fitted line.", "Angstrom", "em.wl.central"),
+    "line_wave_err_angstrom": ("Error of it.", "Angstrom", "stat.error;em.wl.central"),
+    "mask_reason": ("Why the wavelength is not trusted; null when it is.", "", "meta.note"),
+    "model": ("Name of the model that found it.", "", "meta.id"),
+    "n_expected": ("Hits expected there, from the density around.", "", "meta.number"),
+    "n_known": ("Known lenses within the radius.", "", "meta.number"),
+    "n_near": ("Hits that crowd at this wavelength.", "", "meta.number"),
+    "p_value": (_P, "", "stat.probability"),
+    "passes": ("True when the hit passes the cut; null when it cannot be told.", "", "meta.code"),
+    "rest_frame_n_expected": ("Hits expected near this rest wavelength.", "", "meta.number"),
+    "rest_frame_n_near": ("Hits near this rest wavelength of the lens.", "", "meta.number"),
+    "rest_frame_p_value": (_P, "", "stat.probability"),
+    "rest_wave_angstrom": (_REST, "Angstrom", "em.wl"),
+    "selectable.spectrum_run2d": ("Reduction version of the primary spectrum.", "", "meta.version"),
+    "sep_arcsec": ("Great-circle separation.", "arcsec", "pos.angDistance"),
+    "z_lens": (_LENS_Z, "", _Z),
+    "z_source": ("Redshift of the source, the line being Lyman alpha.", "", _Z),
+}
+"""Column, or view.column where a name means two things: meaning, unit, UCD. ``passes_*`` go by ``passes``."""
+
+
+def view_column(view: str, column: str) -> tuple[str, str, str] | None:
+    """Meaning, unit and UCD of a computed column; None when it comes from a table as it is."""
+    found = VIEW_COLUMNS.get(f"{view}.{column}") or VIEW_COLUMNS.get(column)
+    if found is None and column.startswith("passes_"):
+        return VIEW_COLUMNS["passes"]
+    return found
