@@ -187,7 +187,6 @@ def _write(folder: Path, recipe: Any, tell: Advance) -> Any:
 
 def _ingest(db: str, survey: Any, tell: Advance) -> dict[str, Any]:
     from etl.lenses import ingest_lenses
-
     from etl.sdss import ingest_sdss
     from schema.engine import connect_engine
     from scoring.mocksurvey import load_truth
@@ -221,7 +220,7 @@ def _fit(db: str, model: str, tell: Advance) -> None:
 
 
 def _draw(db: str, result: dict[str, Any], model: str, path: Path) -> str | None:
-    """Picture of the candidate with the best measured skewness; None without candidates."""
+    """Picture of a lens of usual flux, the one with the best measured skewness; None without candidates."""
     from scoring.picture import draw_candidate
 
     rows = [c for c in result["candidates"] if c["truth"] == "lens"]
@@ -239,44 +238,41 @@ def print_result(result: dict[str, Any]) -> None:
 
     from schema.console import out
 
-    def grid(title: str, *columns: str) -> Table:
+    def grid(title: str, left: str, right: str, last: str) -> Table:
         table = Table(
             title=title,
             title_justify="left",
             title_style="bold",
             box=None,
-            pad_edge=False,
             header_style="dim",
+            pad_edge=False,
         )
-        for name in columns:
-            text = name in ("step", "what it asks", "name", "plate-mjd-fiber", "truth")
-            table.add_column(name, justify="left" if text else "right", no_wrap=True)
+        for name in left.split():
+            table.add_column(name, no_wrap=True)
+        for name in right.split():
+            table.add_column(
+                name.replace("_", " ") if "z_" not in name else name, justify="right", no_wrap=True
+            )
+        table.add_column(last)
         return table
 
-    width = None if out.is_terminal else 200
+    if not out.is_terminal:
+        out.width = 120
     out.print()
     heading = f"Attrition: {result['model']} on {result['selection']}"
-    steps = grid(heading, "step", "enter", "leave", "lenses left", "what it asks")
+    steps = grid(heading, "step", "enter leave lenses_left", "what it asks")
     for row in result["attrition"]:
-        steps.add_row(
-            row["step"],
-            f"{row['n_in']:,}",
-            f"{row['n_out']:,}",
-            f"{row['n_out_injected']:,}",
-            row["description"],
-        )
-    out.print(steps, width=width)
+        counts = (f"{row[k]:,}" for k in ("n_in", "n_out", "n_out_injected"))
+        steps.add_row(row["step"], *counts, row["description"])
+    out.print(steps)
     found = result["candidates"]
-    top = grid(
-        f"\nCandidates: the brightest {min(10, len(found))} of {len(found)}",
-        *("name", "plate-mjd-fiber", "z_lens", "z_source", "flux", "+-", "skewness", "+-", "probability"),
-        "truth",
-    )
+    heading = f"\nCandidates: the brightest {min(10, len(found))} of {len(found)}"
+    top = grid(heading, "name", "z_lens z_source flux skewness probability", "truth")
     for c in found[:10]:
-        pairs = [f"{c[f'{k}{e}']:.1f}" for k in ("line_flux", "skewness") for e in ("", "_err")]
-        redshifts = [f"{c['z_lens']:.4f}", f"{c['z_source']:.4f}"]
-        top.add_row(c["name"], c["native_id"], *redshifts, *pairs, f"{c['probability']:.3f}", c["truth"])
-    out.print(top, width=width)
+        redshifts = (f"{c[k]:.4f}" for k in ("z_lens", "z_source"))
+        pairs = (f"{c[k]:.1f} ± {c[f'{k}_err']:.1f}" for k in ("line_flux", "skewness"))
+        top.add_row(c["name"], *redshifts, *pairs, f"{c['probability']:.3f}", c["truth"])
+    out.print(top)
     out.print("[dim]flux in 1e-17 erg/s/cm2; errors are one standard deviation[/dim]\n")
     for line in _verdict(result):
         out.print(line)

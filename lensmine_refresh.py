@@ -1,7 +1,7 @@
 """``lensmine refresh``: ingest, score, fit, cut, evaluate, export in one idempotent run; and ``status``.
 
-Only one refresh of a database runs at a time: the second leaves at once with exit code 75. Every step looks for
-what is new or stale and does that alone, so a run that is killed is simply run again. What a run did, or why
+Only one refresh of a database runs at a time: the second leaves at once with exit code 75. Every step looks
+for what is new or stale and does that alone, so a run that is killed is simply run again. What a run did, or why
 it failed, stays in table job.
 """
 
@@ -20,6 +20,8 @@ from schema.errors import LensmineError, TransientError, UserError
 from schema.options import DbOption, JsonOption, QuietOption
 
 if TYPE_CHECKING:
+    import sqlalchemy as sa
+
     from lensmine_config import RefreshConfig
 
 COMMAND = "refresh"
@@ -61,7 +63,7 @@ def refresh_command(
         return
     if config is None:
         raise UserError(
-            "refresh needs its settings: lensmine refresh CONFIG.toml (lensmine refresh --example prints some)"
+            "refresh needs its settings: lensmine refresh CONFIG.toml (--example prints some to start from)"
         )
     from lensmine_config import load_config
 
@@ -157,7 +159,9 @@ def only_one(db: str | None) -> Iterator[None]:
     """
     from schema import engine
 
-    busy = f"another refresh of {engine.shown(engine.resolve_url(db))} is running and does what there is to do"
+    busy = (
+        f"another refresh of {engine.shown(engine.resolve_url(db))} is running and does what there is to do"
+    )
     file = engine.database_file(db)
     if file is not None:
         import filelock
@@ -221,7 +225,86 @@ def _end_job(
         )
 
 
-STEPS: tuple[Step, ...] = ()
+def _ingest(config: RefreshConfig) -> dict[str, Any]:
+    """Read new and changed survey files."""
+    if not config.ingest.sdss:
+        return {}
+    from etl.sdss import ingest_sdss
+
+    done = ingest_sdss(list(config.ingest.sdss), config.db)
+    text = f"{done.loaded:,} files with {done.spectra:,} spectra read, {done.rejected:,} rejected"
+    return {**done.as_dict(), "changed": not done.nothing_new, "text": text}
+
+
+def _lenses(config: RefreshConfig) -> dict[str, Any]:
+    """Read new and changed catalogues of known lenses."""
+    if not config.ingest.lenses:
+        return {}
+    from etl.lenses import ingest_lenses
+
+    done = ingest_lenses(list(config.ingest.lenses), config.db)
+    return {**done.as_dict(), "changed": not done.nothing_new, "text": f"{done.lenses:,} known lenses"}
+
+
+def _score(config: RefreshConfig) -> dict[str, Any]:
+    """Score what is new or stale with every model."""
+    from scoring.run import score
+
+    runs = [
+        score(config.db, model, config.score.selection, backend=config.score.backend)
+        for model in config.score.models
+    ]
+    n = sum(run.n_scored for run in runs)
+    return {"runs": [run.as_dict() for run in runs], "changed": n > 0, "text": f"{n:,} spectra scored"}
+
+
+def _fit(config: RefreshConfig) -> dict[str, Any]:
+    """Fit the hits that have no current fit."""
+    from scoring.fits.run import fit_hits
+
+    fits = [fit_hits(config.db, model) for model in config.score.models]
+    n = sum(fit.n_fitted for fit in fits)
+    return {"models": [fit.as_dict() for fit in fits], "changed": n > 0, "text": f"{n:,} hits fitted"}
+
+
+def _count(config: RefreshConfig) -> dict[str, Any]:
+    """Count the candidates, and note a hash by which the next run sees whether they changed."""
+    import hashlib
+
+    from schema.engine import connect_engine, read_frame
+
+    query = "select * from candidate order by model, target_id"
+    with connect_engine(config.db, read_only=True).connect() as conn:
+        rows = read_frame(conn, query)
+        before = _last_summary(conn).get("candidates", {})
+    digest = hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()[:32]
+    counts = rows["model"].value_counts().to_dict()
+    said = ", ".join(f"{n:,} candidates of {m}" for m, n in counts.items()) or "no candidates"
+    return {"counts": counts, "hash": digest, "changed": digest != before.get("hash"), "text": said}
+
+
+def _last_summary(conn: sa.Connection) -> dict[str, Any]:
+    """Summary of the last refresh that ended well."""
+    import json
+
+    import sqlalchemy as sa
+
+    from schema.tables import job
+
+    ended_well = (job.c.command == COMMAND) & job.c.status.in_(("done", "nothing-to-do"))
+    found = conn.execute(
+        sa.select(job.c.summary).where(ended_well).order_by(job.c.job_id.desc()).limit(1)
+    ).scalar()
+    return json.loads(found) if isinstance(found, str) else dict(found or {})
+
+
+STEPS: tuple[Step, ...] = (
+    ("ingest", _ingest),
+    ("lenses", _lenses),
+    ("score", _score),
+    ("fit", _fit),
+    ("candidates", _count),
+)
 
 
 def _summary(report: dict[str, Any], changed: bool, seconds: float) -> str:

@@ -182,6 +182,8 @@ def print_status(status: dict[str, Any]) -> None:
         out.print(grid if rows else f"[bold]{title}[/bold] none yet")
         out.print()
 
+    if not out.is_terminal:
+        out.width = 160
     out.print(f"[bold]Database[/bold] {status['database']}\n")
     table(
         "Files",

@@ -1,0 +1,106 @@
+"""Refresh does what is new and nothing else, one at a time, and leaves a row that says how it ended."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from lensmine_config import IngestSettings, RefreshConfig, ScoreSettings
+from lensmine_refresh import only_one, refresh
+from lensmine_status import collect_status
+from schema.engine import connect_engine
+from schema.errors import TransientError, UserError
+from schema.tables import job, spec_obj, spectrum
+from scoring.mock_population import MockRecipe
+from scoring.mocksurvey import MockSurvey, write_mock_survey
+
+MODEL = "matched_filter_lae"
+
+
+@pytest.fixture(scope="module")
+def survey(tmp_path_factory: pytest.TempPathFactory) -> MockSurvey:
+    """A mock survey of 300 fibres."""
+    return write_mock_survey(tmp_path_factory.mktemp("mock"), MockRecipe.of_size(300, seed=3))
+
+
+@pytest.fixture
+def config(survey: MockSurvey, db: str) -> RefreshConfig:
+    """Settings of a refresh of that survey with the matched filter, which needs no weights."""
+    return RefreshConfig(
+        db=db,
+        ingest=IngestSettings(sdss=(str(survey.specobj), str(survey.spectra)), lenses=(str(survey.lenses),)),
+        score=ScoreSettings(models=(MODEL,)),
+    )
+
+
+def jobs(db: str) -> list[sa.RowMapping]:
+    with connect_engine(db, read_only=True).connect() as conn:
+        query = sa.select(job).where(job.c.command == "refresh").order_by(job.c.job_id)
+        return list(conn.execute(query).mappings())
+
+
+def test_refresh_does_all_once_then_nothing_then_only_what_is_stale(config: RefreshConfig) -> None:
+    assert config.db is not None
+    first = refresh(config)
+    assert first["status"] == "done"
+    assert first["ingest"]["spectra"] == 299
+    assert first["score"]["runs"][0]["n_scored"] > 150
+    assert first["fit"]["models"][0]["n_fitted"] > 5
+    again = refresh(config)
+    assert (again["status"], again["changed"]) == ("nothing-to-do", False)
+    assert again["message"].startswith("nothing new")
+
+    # one redshift changes: exactly that spectrum is stale, says status, and is scored again
+    with connect_engine(config.db).begin() as conn:
+        one = conn.execute(
+            sa.select(spec_obj.c.target_id)
+            .join(spectrum, spectrum.c.target_id == spec_obj.c.target_id)
+            .where(spec_obj.c["class"] == "GALAXY", spec_obj.c.subclass == "", spec_obj.c.z > 0.5)
+            .limit(1)
+        ).scalar_one()
+        conn.execute(sa.update(spec_obj).where(spec_obj.c.target_id == one).values(z=0.45))
+    stale = collect_status(config.db)["scores"][0]
+    assert (stale["todo"], stale["redshift_changed"], stale["never_scored"]) == (1, 1, 0)
+    third = refresh(config)
+    assert third["score"]["runs"][0]["n_scored"] == 1
+    status = collect_status(config.db)
+    assert status["scores"][0]["todo"] == 0
+    assert status["next"] == []
+    assert [(row["status"], row["exit_code"]) for row in jobs(config.db)] == [
+        ("done", 0),
+        ("nothing-to-do", 0),
+        ("done", 0),
+    ]
+
+
+def test_second_refresh_leaves_at_once(config: RefreshConfig) -> None:
+    with only_one(config.db), pytest.raises(TransientError, match="another refresh") as busy:
+        refresh(config)
+    assert busy.value.exit_code == 75
+    assert config.db is not None
+    assert jobs(config.db) == []
+    with only_one(config.db):  # and the lock is free again afterwards
+        pass
+
+
+def test_failed_refresh_leaves_its_reason_and_code(config: RefreshConfig) -> None:
+    wrong = replace(config, score=replace(config.score, selection="no_such_selection"))
+    with pytest.raises(UserError, match="no_such_selection"):
+        refresh(wrong)
+    assert config.db is not None
+    (row,) = jobs(config.db)
+    assert (row["status"], row["exit_code"]) == ("failed", 2)
+    assert "no_such_selection" in row["message"]
+
+
+def test_refresh_that_was_killed_is_marked_by_the_next(config: RefreshConfig) -> None:
+    assert config.db is not None
+    with connect_engine(config.db).begin() as conn:
+        conn.execute(job.insert(), [{"job_id": 5, "command": "refresh", "status": "running"}])
+    with pytest.raises(UserError):
+        refresh(replace(config, ingest=IngestSettings(sdss=("/no/such/file.fits",))))
+    assert [row["status"] for row in jobs(config.db)] == ["failed", "failed"]
+    assert jobs(config.db)[0]["message"] == "killed"
