@@ -10,7 +10,7 @@ and the score of a spectrum is the highest S/N off the lens's own lines; a hit h
 
 ``matched_filter_lae`` needs nothing but the spectrum: a straight continuum over a box is fitted together with
 the Gaussian. ``matched_filter_lae_template`` subtracts the pipeline's best-fit galaxy model first, as the
-papers do, and so needs shards that hold it. On real galaxies one kernel 2 pixels wide finds as much as several
+papers do, and so needs shards that hold it. On real galaxies one kernel 2 pixels wide finds as much as a few
 (see docs/evaluation.md), since a Gaussian too wide or narrow by a third loses 4% of the S/N.
 """
 
@@ -50,8 +50,8 @@ class MatchedFilterConfig:
     min_coverage: float = 0.7
     rescale_errors: bool = True
     snr_threshold: float = 6.0
-    snr_even: float = 5.0
-    logit_per_snr: float = 3.0
+    snr_even: float = 6.083
+    logit_per_snr: float = 2.328
 
     def filter(self) -> LineFilter:
         """The part that scoring.localise needs."""
