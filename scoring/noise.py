@@ -17,6 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,7 +92,7 @@ class NoiseModel:
         return variance.sqrt_()
 
     def chi(self, n: int, generator: torch.Generator, device: torch.device | str = "cpu") -> Tensor:
-        """Noise in units of the quoted error, shape (n, npix): correlated, with tails, mis-scaled per spectrum."""
+        """Noise over quoted error, shape (n, npix): correlated, with tails, mis-scaled per spectrum."""
         npix, lags = len(self.log_sigma), N_LAGS
         white = torch.randn(n, npix + 2 * lags, generator=generator, device=device)
         chi = torch.zeros(n, npix, device=device)
@@ -130,8 +131,8 @@ def measure_noise(
     faint = full & (np.median(model, axis=1) < 3.0)
     if faint.sum() < MIN_SPECTRA:
         raise DataError(
-            f"the noise needs at least {MIN_SPECTRA} complete spectra fainter than 3e-17 erg/s/cm2/Angstrom in the"
-            f" window, got {int(faint.sum())} of {len(flux)}; select more spectra"
+            f"the noise needs at least {MIN_SPECTRA} complete spectra fainter than 3e-17 erg/s/cm2/Angstrom"
+            f" in the window, got {int(faint.sum())} of {len(flux)}; select more spectra"
         )
     variance = _fill(np.where(ivar > 0, 1 / np.where(ivar > 0, ivar, 1), np.nan)[faint])
     poisson = _poisson_share(variance, model[faint])
@@ -146,7 +147,7 @@ def measure_noise(
     scales = chi.std(axis=1)
     chi /= scales[:, None]
     fraction, tail = _fit_tails(chi)
-    f4 = np.float32
+    f4: Any = np.float32
     return NoiseModel(
         log_sigma=mean.astype(f4),
         components=vt[:k].astype(f4),

@@ -1,8 +1,9 @@
 """Principal components of noisy spectra with gaps, one basis for each narrow redshift bin (Li et al. 2018).
 
 The components come from expectation maximisation with inverse-variance weights (Bailey 2012, PASP 124, 1015):
-coefficients by weighted least squares given the components, then each component by weighted least squares given
-the coefficients, until both settle. A pixel without a datum has weight 0 and is filled by the other spectra.
+coefficients by weighted least squares given the components, then each component by weighted least squares
+given the coefficients, until both settle. A pixel without a datum has weight 0 and is filled by the other
+spectra.
 """
 
 from __future__ import annotations
@@ -47,8 +48,9 @@ class GalaxyBank:
     def sample(self, n: int, generator: torch.Generator, jitter: float = 0.25) -> tuple[Tensor, Tensor]:
         """Noiseless galaxy spectra drawn from the bank.
 
-        Coefficients are those of a measured spectrum plus a Gaussian of `jitter` times their scatter in the bin,
-        with the variance shrunk back to the measured one (smoothed bootstrap; Silverman 1986, section 6.4).
+        Coefficients are those of a measured spectrum plus a Gaussian of `jitter` times their scatter in the
+        bin, with the variance shrunk back to the measured one (smoothed bootstrap; Silverman 1986, section
+        6.4).
 
         Returns
         -------
@@ -89,8 +91,8 @@ def weighted_pca(
 
     Returns
     -------
-    (basis, coefficients) : Tensor, shape (1 + k, npix): the weighted mean, then orthonormal components by falling
-        share of the variance; Tensor, shape (m, k)
+    (basis, coefficients) : Tensor, shape (1 + k, npix): the weighted mean, then orthonormal components by
+        falling share of the variance; Tensor, shape (m, k)
 
     Raises
     ------
@@ -183,8 +185,9 @@ def bank_from_spectra(
         weights.append(own + 0.1)
     if not centers:
         raise DataError(
-            f"no redshift bin between {z_min} and {z_max} finds {MIN_PER_BIN} spectra within {BORROW_DZ} in redshift"
-            f" (the best has {best} of {len(z)}): select more galaxies, or train on templates (leave out --selection)"
+            f"no redshift bin between {z_min} and {z_max} finds {MIN_PER_BIN} spectra within {BORROW_DZ} in"
+            f" redshift (the best has {best} of {len(z)}): select more galaxies, or train on templates"
+            " (leave out --selection)"
         )
     return GalaxyBank(
         torch.tensor(centers, dtype=torch.float32),

@@ -71,7 +71,8 @@ def get_model(name: str, weights: str | Path | None = "shipped") -> SpectralMode
     name : str
         A registered name.
     weights : str or Path or None
-        ``"shipped"`` for the packaged weights, the path of a ``.safetensors`` file, or None for an untrained network.
+        ``"shipped"`` for the packaged weights, the path of a ``.safetensors`` file, or None for an untrained
+        network.
 
     Raises
     ------

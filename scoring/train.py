@@ -1,8 +1,8 @@
 """Train a model on simulated spectra: a loop to be read from top to bottom.
 
-Data are drawn as they are needed, every chunk from a generator seeded with (seed, chunk number), so no spectrum
-is seen twice, and a run that is killed goes on from its checkpoint with the very batches that it would have had.
-The checkpoint holds weights, optimiser, random state and the configuration it was made with.
+Data are drawn as they are needed, every chunk from a generator seeded with (seed, chunk number), so no
+spectrum is seen twice, and a run that is killed goes on from its checkpoint with the very batches that it
+would have had. The checkpoint holds weights, optimiser, random state and the configuration it was made with.
 """
 
 from __future__ import annotations
@@ -116,17 +116,18 @@ def train(
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
     )
-    chunk, history = 0, []
+    chunk, history = 0, list[dict[str, float]]()
     if resume:
         chunk, history = load_checkpoint(checkpoint, config, recipe, network, optimiser)
         log.info("resumed at chunk %d of %d", chunk, config.chunks)
-    test = list(test_chunks(config, recipe, bank, noise, device))
+    test = list(held_out_chunks(config, recipe, bank, noise, device))
     bfloat16 = torch.autocast(device, dtype=torch.bfloat16, enabled=device.startswith("cuda"))
 
     while chunk < config.chunks:
         started, losses = time.monotonic(), []
         network.train()
-        for chunk in range(chunk, _end_of_epoch(chunk, config)):
+        end = _end_of_epoch(chunk, config)
+        while chunk < end:
             data = recipe.sample(CHUNK, seeded(config.seed, chunk, device), bank, noise)
             inputs = model.preprocess(data.flux, data.ivar, data.z)
             for step, rows in enumerate(torch.arange(CHUNK, device=device).split(config.batch_size)):
@@ -140,9 +141,9 @@ def train(
                 torch.nn.utils.clip_grad_norm_(network.parameters(), 5.0)
                 optimiser.step()
                 losses.append(loss.detach())
-            if (chunk + 1) % config.checkpoint_chunks == 0:
-                save_checkpoint(checkpoint, config, recipe, network, optimiser, chunk + 1, history)
-        chunk += 1
+            chunk += 1
+            if chunk % config.checkpoint_chunks == 0:
+                save_checkpoint(checkpoint, config, recipe, network, optimiser, chunk, history)
         network.eval()
         figures = epoch_figures(model, test)
         figures |= {
@@ -167,7 +168,7 @@ def seeded(seed: int, chunk: int, device: str | torch.device = "cpu") -> torch.G
     return torch.Generator(device=device).manual_seed((seed << 32) + chunk)
 
 
-def test_chunks(
+def held_out_chunks(
     config: TrainConfig,
     recipe: Recipe,
     bank: GalaxyBank | None = None,
@@ -195,7 +196,7 @@ def score_batches(model: SpectralModel, batches: list[Batch], rows: int = 256) -
 
 
 def epoch_figures(model: SpectralModel, test: list[Batch]) -> dict[str, float]:
-    """Precision and completeness as the paper defines them, at the model's threshold and at a precision of 0.9954."""
+    """Precision and completeness (paper, section 2.2) at the model's threshold, and at precision 0.9954."""
     logit, label = score_batches(model, test)
     hit = torch.sigmoid(logit) >= model.default_threshold
     true = hit & (label > 0)

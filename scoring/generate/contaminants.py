@@ -56,7 +56,7 @@ def add_fluxing_errors(
 
 
 def add_cosmic_rays(flux: Tensor, sigma: Tensor, generator: torch.Generator, share: float = 0.04) -> None:
-    """Spikes of one pixel with a faint neighbour, narrower than any line of light, 5 to 40 sigma high, in place."""
+    """Spikes of a pixel and a faint neighbour, narrower than any line, 5 to 40 sigma high, in place."""
     rows = _rows(len(flux), share, generator)
     m, device = len(rows), flux.device
     at = torch.randint(flux.shape[1] - 1, (m,), generator=generator, device=device)

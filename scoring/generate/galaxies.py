@@ -30,7 +30,8 @@ MIXTURE_MEAN = (1.0, 0.02, 0.01, 0.02, 0.35, 0.04)  # lrg1, then the five of the
 LEVEL_AT_Z055 = 1.4  # flux at rest 4200 Angstrom in a BOSS fibre [1e-17 erg/s/cm2/Angstrom]
 LEVEL_SCATTER = 0.55
 ABSORPTION = (  # rest Angstrom, largest depth: lines blurred away in the templates
-    (2374.5, 0.15), (2382.8, 0.2), (2586.7, 0.2), (2600.2, 0.25), (2796.4, 0.45), (2803.5, 0.4), (2853.0, 0.35),
+    (2374.5, 0.15), (2382.8, 0.2), (2586.7, 0.2), (2600.2, 0.25),
+    (2796.4, 0.45), (2803.5, 0.4), (2853.0, 0.35),
 )  # fmt: skip
 EMISSION = (  # rest Angstrom, share of galaxies, median flux [1e-17 erg/s/cm2]
     (3346.8, 0.02, 3.0), (3426.9, 0.03, 6.0), (3728.5, 0.35, 6.0), (3869.8, 0.04, 4.0),
@@ -108,7 +109,7 @@ def template_spectra(n: int, z: float, generator: torch.Generator) -> Tensor:
 
 
 def boss_redshift_weight(z: Tensor) -> Tensor:
-    """Relative numbers of BOSS galaxies at z > 0.3: the LOWZ tail and CMASS (Dawson et al. 2013, figure 1)."""
+    """Relative numbers of BOSS galaxies at z > 0.3: LOWZ's tail and CMASS (Dawson et al. 2013, figure 1)."""
     lowz = 0.25 / 0.06 * torch.exp(-0.5 * ((z - 0.34) / 0.06) ** 2)
     cmass = 0.75 / 0.085 * torch.exp(-0.5 * ((z - 0.55) / 0.085) ** 2)
     return lowz + cmass + 0.05

@@ -1,8 +1,8 @@
 """Emission-line profiles and their injection into spectra, simulated or real.
 
-The published recipe (Li et al. 2018, section 3.2) adds Gaussians. Real Lyman-alpha is absorbed on its blue side
-by outflowing gas: a skew-normal profile with a sharp blue edge and a red tail (their figure 7), in a minority
-with a second, blue peak. A skew-normal convolved with a Gaussian is again a skew-normal, so the
+The published recipe (Li et al. 2018, section 3.2) adds Gaussians. Real Lyman-alpha is absorbed on its blue
+side by outflowing gas: a skew-normal profile with a sharp blue edge and a red tail (their figure 7), in a
+minority with a second, blue peak. A skew-normal convolved with a Gaussian is again a skew-normal, so the
 spectrograph's line spread function and the pixel width enter in closed form.
 """
 
@@ -31,8 +31,8 @@ class Lines:
     ----------
     wave_angstrom : Tensor, shape (n,)  observed vacuum wavelength of the profile's peak, before blurring
     flux : Tensor, shape (n,)  total flux [1e-17 erg/s/cm2]
-    fwhm_kms : Tensor, shape (n,)  full width at half maximum of the intrinsic profile, as of a Gaussian of equal
-        scale [km/s]
+    fwhm_kms : Tensor, shape (n,)  full width at half maximum of the intrinsic profile, as of a Gaussian of
+        equal scale [km/s]
     skew : Tensor, shape (n,)  shape parameter alpha of the skew-normal, 0 for a Gaussian
     kind : Tensor of int64, shape (n,)  index into `KINDS`
     """
@@ -60,8 +60,8 @@ def no_lines(n: int, device: torch.device | str = "cpu") -> Lines:
 def boss_lsf_pixels(wave: Tensor) -> Tensor:
     """Line spread function of BOSS: one standard deviation in pixels of 1e-4 dex.
 
-    A straight line through the medians of the WDISP arrays of 75 BOSS spectra: 1.33 pixels at 3800 Angstrom and
-    1.02 at 4900 (R = 1390 and 1810 as FWHM).
+    A straight line through the medians of the WDISP arrays of 75 BOSS spectra: 1.33 pixels at 3800 Angstrom
+    and 1.02 at 4900 (R = 1390 and 1810 as FWHM).
     """
     return (1.33 - 0.31 * (wave - 3800.0) / 1100.0).clamp(0.75, 1.7)
 
@@ -74,8 +74,8 @@ def line_profiles(wave: Tensor, lines: Lines, lsf_pixels: Tensor | None = None) 
     wave : Tensor, shape (npix,)  grid of 1e-4 dex [Angstrom]
     lines : Lines of n spectra
     lsf_pixels : Tensor, shape (n,), optional
-        Line spread function to convolve with, one standard deviation [pixel]; none leaves the intrinsic profile,
-        sampled at pixel centres as the published recipe does.
+        Line spread function to convolve with, one standard deviation [pixel]; none leaves the intrinsic
+        profile, sampled at pixel centres as the published recipe does.
 
     Returns
     -------
@@ -110,8 +110,8 @@ def line_profiles(wave: Tensor, lines: Lines, lsf_pixels: Tensor | None = None) 
 def _skew_normal(offset: Tensor, scale: Tensor, alpha: Tensor, blur: Tensor) -> Tensor:
     """Skew-normal density per pixel with its mode near offset 0, convolved with a Gaussian of width `blur`.
 
-    If X is skew-normal with scale w and delta = alpha / sqrt(1 + alpha^2), then X + N(0, s^2) is skew-normal with
-    w' = sqrt(w^2 + s^2) and delta' = delta w / w' (Azzalini & Dalla Valle 1996).
+    If X is skew-normal with scale w and delta = alpha / sqrt(1 + alpha^2), then X + N(0, s^2) is skew-normal
+    with w' = sqrt(w^2 + s^2) and delta' = delta w / w' (Azzalini & Dalla Valle 1996).
     """
     delta = alpha / (1 + alpha**2).sqrt()
     width = (scale**2 + blur**2).sqrt().clamp(min=1e-3)
@@ -150,7 +150,8 @@ def inject_lines(
     Parameters
     ----------
     flux : Tensor, shape (n, npix)  [1e-17 erg/s/cm2/Angstrom]
-    ivar : Tensor, shape (n, npix)  inverse variance; lines of interest are faint beside the sky, so it is left alone
+    ivar : Tensor, shape (n, npix)  inverse variance; lines of interest are faint beside the sky, so it is
+        left alone
     wave : Tensor, shape (npix,)  [Angstrom]
     lines : Lines, one a spectrum; a flux of 0 adds nothing
     lsf_pixels : Tensor, shape (n,), optional

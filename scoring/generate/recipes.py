@@ -71,8 +71,9 @@ def log_uniform(n: int, low: float, high: float, generator: torch.Generator) -> 
 class PublishedRecipe:
     """Li et al. (2018): PCA galaxies, noise and sky, Gaussian lines in one spectrum of fifteen.
 
-    The paper gives no distribution of peaks above the limit; they are log-uniform from 1.5 to 15, which covers the
-    fluxes of its table 1 (12 to 51 for a width of 4 Angstrom). Nor does it give that of redshifts: as BOSS.
+    The paper gives no distribution of peaks above the limit; they are log-uniform from 1.5 to 15, which
+    covers the fluxes of its table 1 (12 to 51 for a width of 4 Angstrom). Nor does it give that of redshifts:
+    as BOSS.
 
     Attributes
     ----------
@@ -143,9 +144,10 @@ class PublishedRecipe:
 class RealisticRecipe:
     """Spectra as BOSS really gives them.
 
-    Lines are skewed (Lyman alpha), double-peaked, Gaussian (other lines of a background galaxy) or [OII] doublets,
-    blurred by the BOSS line spread function and integrated over pixels. Every spectrum may suffer from sky
-    residuals, cosmic rays, the galaxy's own lines off its redshift, absorption, wrong errors and gaps.
+    Lines are skewed (Lyman alpha), double-peaked, Gaussian (other lines of a background galaxy) or [OII]
+    doublets, blurred by the BOSS line spread function and integrated over pixels. Every spectrum may suffer
+    from sky residuals, cosmic rays, the galaxy's own lines off its redshift, absorption, wrong errors and
+    gaps.
 
     Attributes
     ----------

@@ -30,10 +30,12 @@ class SpectralModel:
     """Base class of the models in the registry.
 
     A subclass sets the class attributes and defines :meth:`preprocess` and :meth:`build`. Preprocessing is a
-    pure function on batches and part of the model: its source and the configuration enter `preprocessing_hash`.
+    pure function on batches and part of the model: its source and the configuration enter
+    `preprocessing_hash`.
 
     Attributes
     ----------
+    reference : the paper it follows
     kind : ``network`` (has trained weights) or ``filter`` (has none)
     default_threshold : float  probability at and above which a spectrum is a hit
     window : (int, int)  first absolute grid index and number of pixels read from a shard
@@ -43,6 +45,7 @@ class SpectralModel:
     """
 
     name: ClassVar[str] = ""
+    reference: ClassVar[str] = ""
     kind: ClassVar[Literal["network", "filter"]] = "network"
     default_threshold: float = 0.5
     window: ClassVar[tuple[int, int]] = (WINDOW_FIRST, WINDOW_NPIX)
@@ -104,7 +107,7 @@ class SpectralModel:
 
     @property
     def preprocessing_hash(self) -> str:
-        """32 hex digits that change when the input window, the configuration or the preprocessing code does."""
+        """32 hex digits that change when the window, the configuration or the preprocessing code does."""
         parts = {
             "window": self.window,
             "inputs": self.inputs,
@@ -143,9 +146,7 @@ class SpectralModel:
             return
         path = WEIGHTS_DIR / f"{self.name}.safetensors" if str(weights) == "shipped" else Path(weights)
         if not path.is_file():
-            raise UserError(
-                f"weights not found: {path}; train some with: lensmine train {self.name} --out DIR"
-            )
+            raise UserError(f"weights not found: {path}; make some: lensmine train {self.name} --out DIR")
         try:
             self.network().load_state_dict(load_file(path))
         except (SafetensorError, RuntimeError, OSError) as error:

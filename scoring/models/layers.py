@@ -43,6 +43,11 @@ def as_image(x: Tensor) -> Tensor:
     return x.unsqueeze(2).contiguous(memory_format=torch.channels_last)
 
 
+def channels_last(network: nn.Module) -> nn.Module:
+    """The network with its convolution kernels in channels-last order."""
+    return network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
 def focal_loss(logit: Tensor, label: Tensor, gamma: float = 2.0) -> Tensor:
     """Mean of equation 1 of Li et al. (2018), after Lin et al. (2017): ``-(1 - p_true)^gamma log p_true``.
 
@@ -91,7 +96,8 @@ def continuum(flux: Tensor, weight: Tensor, half_blocks: int = 7, clip: float = 
     flux : Tensor, shape (n, npix)
     weight : Tensor, shape (n, npix)  inverse variance, 0 for pixels to leave out
     half_blocks : int  half width [8 pixels]
-    clip : float  blocks of a pixel's residual beyond this many standard deviations are left out of the second pass
+    clip : float  blocks of a pixel's residual beyond this many standard deviations are left out of the second
+        pass
 
     Returns
     -------

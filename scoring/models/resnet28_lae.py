@@ -1,12 +1,13 @@
-"""The residual network of Li et al. (2018, MNRAS 482, 313; arXiv:1810.xxxxx), section 3.3.
+"""The residual network of Li et al. (2019, MNRAS 482, 313), section 3.3.
 
 Eight residual blocks and 28 convolutions in all, max-pooling between any two blocks, dropout before the
 fully-connected layer, focal loss (their equation 1). The spectrum from 3800 to 5000 Angstrom enters as flux,
 with the lens's own [NeV] 3347, [NeV] 3427, [OII] 3727 and [NeIII] 3869 masked.
 
-The paper gives neither widths, kernels nor the normalisation. Here: one stem convolution, three in each block, and
-three of kernel 1 on the shortcuts where the width grows (1 + 24 + 3 = 28); widths that cost 9 MFLOP a spectrum;
-the flux of each spectrum less its median, in units of its own pixel noise. Errors are not used, as in the paper.
+The paper gives neither widths, kernels nor the normalisation. Here: one stem convolution, three in each
+block, and three of kernel 1 on the shortcuts where the width grows (1 + 24 + 3 = 28); widths that cost 9
+MFLOP a spectrum; the flux of each spectrum less its median, in units of its own pixel noise. Errors are not
+used, as in the paper.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 from schema.grid import WINDOW_FIRST, WINDOW_NPIX
 from scoring.localise import lens_line_mask
 from scoring.models.base import SpectralModel
-from scoring.models.layers import ResidualBlock, as_image, conv, noise_scale, smooth
+from scoring.models.layers import ResidualBlock, as_image, channels_last, conv, noise_scale, smooth
 from scoring.registry import register_model
 
 
@@ -76,6 +77,7 @@ class ResNet28(nn.Module):
 class ResNet28LAE(SpectralModel):
     """Li et al. (2018): 8 blocks, 28 convolutions, on the normalised flux."""
 
+    reference = "Li et al. 2019, MNRAS 482, 313"
     kind = "network"
     default_threshold = 0.5
     inputs = ("flux", "ivar")
@@ -85,7 +87,7 @@ class ResNet28LAE(SpectralModel):
     config: ResNet28Config
 
     def preprocess(self, flux: Tensor, ivar: Tensor, z: Tensor, **more: Tensor) -> Tensor:
-        """Flux less its median in units of its pixel noise; the lens's lines and gaps filled by their surroundings.
+        """Flux less its median over its pixel noise; the lens's lines and gaps filled by their surroundings.
 
         See `SpectralModel.preprocess`; one channel.
         """
@@ -98,4 +100,4 @@ class ResNet28LAE(SpectralModel):
 
     def build(self) -> nn.Module:
         """The network of section 3.3 with fresh weights."""
-        return ResNet28(self.config).to(memory_format=torch.channels_last)
+        return channels_last(ResNet28(self.config))

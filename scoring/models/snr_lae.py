@@ -1,15 +1,17 @@
 """`snr_lae`: dense line detection on the residual in units of its error.
 
-What a matched filter knows and the flux alone does not tell is the error of every pixel. The network therefore
-sees the continuum-subtracted flux over its error, with the continuum's own S/N (template residuals scale with it),
-the excess of the error over its surroundings (sky lines) and the good-pixel mask. A residual trunk gives a logit l_i at
-each of 149 positions along wavelength; a spectrum holds a line if any position does,
+What a matched filter knows and the flux alone does not tell is the error of every pixel. The network
+therefore sees the continuum-subtracted flux over its error, with the continuum's own S/N (template residuals
+scale with it), the excess of the error over its surroundings (sky lines) and the good-pixel mask. A residual
+trunk gives a logit l_i at each of 149 positions along wavelength; a spectrum holds a line if any position
+does,
 
     logit = a log(sum_i exp(l_i)) + b,
 
-with a and b fitted after training on held-out spectra so that the probability is calibrated (Platt 1999), at the
-base rate that the card states. Being convolutional to the end, it is equivariant in wavelength, like the filter. It is
-trained on the realistic recipe, with a second loss on the l_i, since the generator knows where the line is.
+with a and b fitted after training on held-out spectra so that the probability is calibrated (Platt 1999), at
+the base rate that the card states. Being convolutional to the end, it is equivariant in wavelength, like the
+filter. It is trained on the realistic recipe, with a second loss on the l_i, since the generator knows where
+the line is.
 """
 
 from __future__ import annotations
@@ -24,7 +26,7 @@ from schema.grid import DLOGLAM, WINDOW_FIRST
 from scoring.generate.lines import Lines
 from scoring.localise import lens_line_mask
 from scoring.models.base import SpectralModel
-from scoring.models.layers import ResidualBlock, as_image, continuum, conv, smooth
+from scoring.models.layers import ResidualBlock, as_image, channels_last, continuum, conv, smooth
 from scoring.registry import register_model
 
 
@@ -72,6 +74,7 @@ class SnrNet(nn.Module):
         )
         self.dropout = nn.Dropout2d(config.dropout)
         self.detect = conv(c, 1, 1, bias=True)
+        assert self.detect.bias is not None
         nn.init.constant_(self.detect.bias, -6.0)  # lines are rare: start from a low probability everywhere
         self.register_buffer("calibration", torch.tensor([1.0, 0.0]))
 
@@ -87,6 +90,7 @@ class SnrNet(nn.Module):
 class SnrLAE(SpectralModel):
     """Dense detection on continuum-subtracted S/N, with calibrated probabilities."""
 
+    reference = "this package; after Li et al. 2019, MNRAS 482, 313, and Shu et al. 2016, ApJ 824, 86"
     kind = "network"
     default_threshold = 0.5
     inputs = ("flux", "ivar")
@@ -113,10 +117,10 @@ class SnrLAE(SpectralModel):
 
     def build(self) -> nn.Module:
         """A fresh network, uncalibrated."""
-        return SnrNet(self.config).to(memory_format=torch.channels_last)
+        return channels_last(SnrNet(self.config))
 
     def loss(self, network: nn.Module, inputs: Tensor, label: Tensor, lines: Lines) -> Tensor:
-        """Cross entropy of the spectrum plus that of the positions, where the line's own and its neighbours count as one.
+        """Cross entropy of spectra plus that of positions; a line's cell and its neighbours count as one.
 
         Parameters
         ----------
