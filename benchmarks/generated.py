@@ -1,6 +1,6 @@
 """Generated spectra as shards and rows: what the scoring benchmarks and tests score.
 
-Fluxes come from a recipe of scoring.generate, or from plain noise on a flat continuum where a test needs no galaxy.
+Fluxes come from a recipe of scoring.generate, or from noise on a flat continuum where that is enough.
 """
 
 from __future__ import annotations
@@ -83,7 +83,9 @@ def add_spectra(db: str, shards: Iterator[tuple[str, Spectra]], plate: int = FIR
     """
     done = 0
     for name, spectra in shards:
-        written = write_shard(shard_root(db), name, {"flux": spectra[0], "ivar": spectra[1]}, pix0=WINDOW_FIRST)
+        written = write_shard(
+            shard_root(db), name, {"flux": spectra[0], "ivar": spectra[1]}, pix0=WINDOW_FIRST
+        )
         with connect_engine(db, check=False).begin() as conn:
             add_rows(conn, written.path, spectra, plate * 1000 + done)
         done += len(spectra[0])
@@ -98,7 +100,10 @@ def add_rows(conn: sa.Connection, shard: Path, spectra: Spectra, serial: int) ->
     plate, fiber, mjd = number // 1000, number % 1000 + 1, np.full(n, 57000)
     target_id = sdss_target_id(plate, mjd, fiber)
     native = [sdss_native_id(p, 57000, f) for p, f in zip(plate, fiber, strict=True)]
-    ra, dec = (number * 0.61803398875 % 1.0) * 360.0, np.degrees(np.arcsin(number * 0.7548776662 % 1.0 * 2 - 1))
+    ra, dec = (
+        (number * 0.61803398875 % 1.0) * 360.0,
+        np.degrees(np.arcsin(number * 0.7548776662 % 1.0 * 2 - 1)),
+    )
     shard_id = hashed_id("shard", shard.name)
     row = {
         "shard_id": shard_id,
@@ -138,6 +143,7 @@ def add_rows(conn: sa.Connection, shard: Path, spectra: Spectra, serial: int) ->
             "is_primary": np.ones(n, dtype=bool),
         }),
     )  # fmt: skip
+    hashes = [xxhash.xxh3_128_hexdigest(f.tobytes() + w.tobytes()) for f, w in zip(flux, ivar, strict=True)]
     n_good = (ivar > 0).sum(1).astype(np.int32)
     insert_rows(
         conn,
@@ -150,7 +156,7 @@ def add_rows(conn: sa.Connection, shard: Path, spectra: Spectra, serial: int) ->
             "pix_last": np.full(n, WINDOW_FIRST + WINDOW_NPIX - 1, dtype=np.int32),
             "n_good": n_good,
             "n_good_window": n_good,
-            "content_hash": [xxhash.xxh3_128_hexdigest(f.tobytes() + i.tobytes()) for f, i in zip(flux, ivar, strict=True)],
+            "content_hash": hashes,
             "is_primary": np.ones(n, dtype=bool),
         }),
     )  # fmt: skip

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 BACKENDS = ("auto", "torch", "openvino")
 PRECISIONS = ("fp32", "bf16", "int8")
+_tracing = threading.Lock()  # torch.fx patches torch while it traces
 
 
 class Backend:
@@ -253,8 +254,11 @@ def fused(network: nn.Module) -> nn.Module:
     from torch.fx.experimental.optimization import fuse
 
     plain = copy.deepcopy(network).eval()
+    if not any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in plain.modules()):
+        return plain
     try:
-        return fuse(plain)
+        with _tracing:
+            return fuse(plain)
     except Exception:  # untraceable control flow: the plain network computes the same
         return plain
 

@@ -120,7 +120,7 @@ def score(
         resuming = run_id is not None
         if run_id is None:
             left = None if limit is None else limit - report.n_scored
-            run_id = _begin(db, task, model, runner, report, chunk, left)
+            run_id = begin_run(db, task, model, runner, report, chunk, left)
             report.seconds["select"] += time.perf_counter() - before
         if run_id is None:
             break
@@ -217,7 +217,7 @@ def _close_abandoned(conn: sa.Connection, run_ids: list[int]) -> None:
     conn.execute(scoring_run.update().where(*mine).values(status="done"))
 
 
-def _begin(
+def begin_run(
     db: str | None,
     task: Task,
     model: SpectralModel,
