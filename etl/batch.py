@@ -39,9 +39,9 @@ SPECTRUM_SCHEMA = pa.schema(
 class Batch:
     """Rows read from some files; what goes together into the database.
 
-    ``replaced`` holds the files among them that an earlier ingest loaded with other content, ``failed`` those that
-    cannot be read any more (their old rows stay). ``deferred`` names files that are not spec files and are read
-    by the main process.
+    ``replaced`` holds the files among them that an earlier ingest loaded with other content, ``failed``
+    those that cannot be read any more (their old rows stay). ``deferred`` names files that are not spec
+    files and are read by the main process.
     """
 
     target: pa.Table | None = None
@@ -66,7 +66,9 @@ def reject_row(path: str, note: Note) -> dict[str, Any]:
     """One row of table reject."""
     file_id = source_file_id(path)
     return {
-        "reject_id": hashed_id("reject", file_id, note.hdu, note.row, note.code, note.reason if note.row is None else ""),
+        "reject_id": hashed_id(
+            "reject", file_id, note.hdu, note.row, note.code, note.reason if note.row is None else ""
+        ),
         "source_file_id": file_id,
         "path": path,
         "hdu": note.hdu,

@@ -1,7 +1,7 @@
 """Catalogues of spectra: specObj, spAll and spZbest tables and SkyServer CSVs, read a piece at a time.
 
-A piece is a dict of the fields of etl.columns. Tables are mapped and copied column by column in blocks that stay in
-the processor's cache; what the fast reader does not recognise goes through astropy.
+A piece is a dict of the fields of etl.columns. Tables are mapped and copied column by column in blocks
+that stay in the processor's cache; what the fast reader does not recognise goes through astropy.
 """
 
 from __future__ import annotations
@@ -51,7 +51,16 @@ CSV_FIELDS = {
 }
 """SkyServer's column names and ours; its z is a redshift only in a table that holds no magnitudes."""
 
-CSV_TEXT = {"class", "subclass", "run2d", "instrument", "survey_name", "programname", "sourcetype", "best_obj_id"}
+CSV_TEXT = {
+    "class",
+    "subclass",
+    "run2d",
+    "instrument",
+    "survey_name",
+    "programname",
+    "sourcetype",
+    "best_obj_id",
+}
 
 
 @dataclass
@@ -241,7 +250,9 @@ def _csv_fields(frame: Any) -> dict[str, Any]:
         mapped["z"] = given["z"]
     missing = [k for k in ("plate", "mjd", "fiberid", "ra", "dec") if k not in given]
     if {"plate", "mjd", "fiberid"} & set(missing):
-        raise Fault("not_sdss", f"a CSV without the columns {', '.join(missing)}: no SDSS spectra can be told from it")
+        raise Fault(
+            "not_sdss", f"a CSV without the columns {', '.join(missing)}: no SDSS spectra can be told from it"
+        )
     if missing:
         raise Fault("missing_columns", f"the CSV lacks the columns {', '.join(missing)}")
     out: dict[str, Any] = {}

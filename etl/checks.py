@@ -1,7 +1,7 @@
 """What can be wrong with a survey file or a row of it, and the small rules by which that is decided.
 
-A *fatal* fault means that nothing was loaded of the file or row; any other was repaired or masked, and the reject row
-says how. Every fault has one of the codes in `REASONS`.
+A *fatal* fault means that nothing was loaded of the file or row; any other was repaired or masked, and
+the reject row says how. Every fault has one of the codes in `REASONS`.
 """
 
 from __future__ import annotations
@@ -78,7 +78,11 @@ def flux_unit_ok(text: str | None) -> bool:
     if not re.match(r"(1e-17)erg", plain):
         return False
     rest = plain[len("1e-17erg") :]
-    for part in (r"(/cm\^?2|cm\^?-2)", r"(/s(ec)?(?![a-z])|s(ec)?\^?-1)", r"(/a(ng(strom)?s?)?|a(ng(strom)?s?)?\^?-1)"):
+    for part in (
+        r"(/cm\^?2|cm\^?-2)",
+        r"(/s(ec)?(?![a-z])|s(ec)?\^?-1)",
+        r"(/a(ng(strom)?s?)?|a(ng(strom)?s?)?\^?-1)",
+    ):
         rest, found = re.subn(part, "", rest, count=1)
         if not found:
             return False
@@ -101,7 +105,9 @@ def run2d_order(run2d: str | None) -> int:
 
 
 def run2d_bits(run2d: str | None) -> int:
-    """The reduction as SDSS packs it into specObjID: 26 -> 26, v5_7_0 -> 700; -1 where it has no such number."""
+    """The reduction as SDSS packs it into specObjID: 26 -> 26, v5_7_0 -> 700; -1 where it has no such
+    number.
+    """
     text = (run2d or "").strip()
     if text.isdigit() and text.isascii():
         number = int(text) if len(text) < 6 else -1

@@ -28,8 +28,8 @@ def sdss(
 ) -> None:
     """Load SDSS, BOSS and eBOSS files: spec, spPlate with spZbest, specObj, spAll, SkyServer CSV.
 
-    Every file is known by the hash of its content: what the database has is left alone, a changed file replaces what
-    came from it. What cannot be used stands in table reject with its reason.
+    Every file is known by the hash of its content: what the database has is left alone, a changed file
+    replaces what came from it. What cannot be used stands in table reject with its reason.
     """
     from etl.sdss import ingest_sdss
     from schema.console import progress
@@ -37,9 +37,13 @@ def sdss(
     with progress(quiet=quiet or as_json) as bar:
         task = bar.add_task("reading files", total=None)
         done = ingest_sdss(
-            paths, db, processes=processes or None, on_files=lambda n, of: bar.update(task, completed=n, total=of)
+            paths,
+            db,
+            processes=processes or None,
+            on_files=lambda n, of: bar.update(task, completed=n, total=of),
         )
     _report(done.as_dict(), as_json, quiet and done.nothing_new, _sdss_lines(done))
+    _refuse_if_all_rejected(done)
 
 
 def _sdss_lines(done: Any) -> list[str]:
@@ -47,7 +51,8 @@ def _sdss_lines(done: Any) -> list[str]:
         return [f"nothing new: {done.unchanged} files are as the database has them"]
     lines = [
         f"{done.loaded} of {done.files} files loaded, {done.unchanged} unchanged, {done.rejected} rejected: "
-        f"{done.rows} catalogue rows, {done.spectra} spectra in {done.seconds:.1f} s ({done.files_per_s:.0f} files/s)"
+        f"{done.rows} catalogue rows, {done.spectra} spectra in {done.seconds:.1f} s "
+        f"({done.files_per_s:.0f} files/s)"
     ]
     if done.reasons:
         told = ", ".join(f"{n} {code}" for code, n in done.reasons.most_common())
@@ -63,3 +68,50 @@ def _report(summary: dict[str, Any], as_json: bool, silent: bool, lines: list[st
     elif not silent:
         for line in lines:
             out.print(line, markup=False)
+
+
+@ingest.command(epilog="Example: lensmine ingest lenses masterlens.tsv")
+def lenses(
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(help="lenscat CSVs or Master Lens Database dumps; the packaged lenscat unless given."),
+    ] = None,
+    db: DbOption = None,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Load catalogues of known lenses; the same lens under several names becomes one."""
+    from etl.lenses import ingest_lenses
+
+    done = ingest_lenses(paths or [], db)
+    if done.nothing_new:
+        lines = [f"nothing new: {done.names} names of {done.lenses} lenses"]
+    else:
+        told = f"; left out or merged: {dict(done.reasons)}" if done.reasons else ""
+        lines = [
+            f"{done.loaded} catalogues loaded in {done.seconds:.1f} s: {done.names} names "
+            f"of {done.lenses} lenses{told}"
+        ]
+    _report(done.as_dict(), as_json, quiet and done.nothing_new, lines)
+    _refuse_if_all_rejected(done)
+
+
+@ingest.command(epilog="Example: lensmine ingest prune")
+def prune(db: DbOption = None, as_json: JsonOption = False) -> None:
+    """Remove pixel shards that no spectrum refers to any more, and what killed runs left behind."""
+    from etl.prune import prune as remove
+
+    done = remove(db)
+    line = f"{done.shards} shards dropped, {done.folders} folders removed, {done.bytes / 1e6:.1f} MB freed"
+    _report(dict(done.__dict__), as_json, False, [line])
+
+
+def _refuse_if_all_rejected(done: Any) -> None:
+    """Exit with the code of bad data when there was nothing but bad data."""
+    from schema.errors import DataError
+
+    if done.files and done.rejected == done.files:
+        told = ", ".join(f"{n} {code}" for code, n in done.reasons.most_common())
+        raise DataError(
+            f"none of {done.files} files could be loaded ({told}); see: select path, reason from reject"
+        )

@@ -1,7 +1,7 @@
 """Which FITS columns become which columns of spec_obj, and how their values are picked out of a row.
 
-One list serves specObj, spAll, spZbest and HDU 2 of spec files. A field that has several sources takes the first
-that the file has; ``CMODELMAG[3]`` is element 3 (the i band of ugriz) of an array column.
+One list serves specObj, spAll, spZbest and HDU 2 of spec files. A field that has several sources takes
+the first that the file has; ``CMODELMAG[3]`` is element 3 (the i band of ugriz) of an array column.
 """
 
 from __future__ import annotations
@@ -121,7 +121,9 @@ def make_plan(layout: Layout) -> Plan:
             names.append(field.name)
             formats.append(kind)
             offsets.append(column.offset + (0 if column.is_text else element * np.dtype(kind).itemsize))
-        dtype = np.dtype({"names": names, "formats": formats, "offsets": offsets, "itemsize": layout.row_bytes})
+        dtype = np.dtype(
+            {"names": names, "formats": formats, "offsets": offsets, "itemsize": layout.row_bytes}
+        )
         made = layout.plans[0] = Plan(tuple(fields), tuple(columns), dtype)
     return made
 
@@ -135,7 +137,10 @@ def _source(layout: Layout, field: Field) -> tuple[Column, int] | None:
         if name == "OBJID" and not column.is_text:
             continue  # 5J in SPECOBJ: run, rerun, camcol, field, id, no object number
         if (field.kind == "text") != column.is_text and field.kind != "id":
-            raise Fault("bad_column", f"column {name} has format {column.repeat}{column.code}, a {field.kind} is needed")
+            raise Fault(
+                "bad_column",
+                f"column {name} has format {column.repeat}{column.code}, a {field.kind} is needed",
+            )
         return column, element
     return None
 

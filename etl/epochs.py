@@ -1,10 +1,11 @@
 """Which spectra are of one object, and which of them stands for it.
 
-Targets within 2 arcsec of each other are epochs of one object. The primary epoch is the one with ZWARNING 0, then the
-highest median S/N, then the latest MJD, then the largest key; the others name it in ``primary_target_id``. Every
-member lies within 2 arcsec of its primary: where a chain of neighbours is longer than that, what is too far from the
-best epoch makes a group of its own. Pairs are found on unit vectors, so poles and RA 0 are nothing special.
-Simulated targets are left as they are: an injection shares its position with the galaxy that it was made from.
+Targets within 2 arcsec of each other are epochs of one object. The primary epoch is the one with ZWARNING
+0, then the highest median S/N, then the latest MJD, then the largest key; the others name it in
+``primary_target_id``. Every member lies within 2 arcsec of its primary: where a chain of neighbours is
+longer than that, what is too far from the best epoch makes a group of its own. Pairs are found on unit
+vectors, so poles and RA 0 are nothing special. Simulated targets are left as they are: an injection
+shares its position with the galaxy that it was made from.
 """
 
 from __future__ import annotations
@@ -53,7 +54,9 @@ def group_epochs(conn: sa.Connection, changed: NDArray[np.int64] | None = None) 
         where += " and (" + " or ".join(f"t.dec_deg between {a!r} and {b!r}" for a, b in bands) + ")"
     source = f"from spec_obj s join target t on t.target_id = s.target_id where {where}"
     sky = read_columns(
-        conn, f"select s.target_id, t.ra_deg, t.dec_deg {source}", {"target_id": "int", "ra_deg": "float", "dec_deg": "float"}
+        conn,
+        f"select s.target_id, t.ra_deg, t.dec_deg {source}",
+        {"target_id": "int", "ra_deg": "float", "dec_deg": "float"},
     )
     pairs = pairs_within(sky["ra_deg"], sky["dec_deg"], RADIUS_ARCSEC)
     paired = np.unique(pairs)
@@ -75,13 +78,17 @@ def group_epochs(conn: sa.Connection, changed: NDArray[np.int64] | None = None) 
 
 
 def _details(conn: sa.Connection, source: str, paired: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
-    """What ranks the epochs, of the targets that have a neighbour and of those that are marked to have one."""
+    """What ranks the epochs, of the targets that have a neighbour and of those that are marked to have
+    one.
+    """
     stage = staged(conn, spec_obj, "stage_paired", pa.table({"target_id": paired}))
     rows = read_columns(
         conn,
-        "select s.target_id, t.dec_deg, coalesce(s.z_warning, 1) = 0 as good, coalesce(s.sn_median_all, -1e30) as sn, "
-        "cast(coalesce(s.mjd, 0) as bigint) as mjd, s.is_primary, coalesce(s.primary_target_id, -1) as primary_id, "
-        f"cast(coalesce(s.n_epoch, 0) as bigint) as n_epoch {source} and (not s.is_primary or s.n_epoch is null "
+        "select s.target_id, t.dec_deg, coalesce(s.z_warning, 1) = 0 as good, "
+        "coalesce(s.sn_median_all, cast(-1e30 as double precision)) as sn, "
+        "cast(coalesce(s.mjd, 0) as bigint) as mjd, s.is_primary, "
+        "coalesce(s.primary_target_id, -1) as primary_id, cast(coalesce(s.n_epoch, 0) as bigint) as n_epoch "
+        f"{source} and (not s.is_primary or s.n_epoch is null "
         "or s.n_epoch <> 1 or s.primary_target_id is null or s.primary_target_id <> s.target_id "
         f"or s.target_id in (select p.target_id from {stage.name} p))",
         {
@@ -135,7 +142,9 @@ def _bands(conn: sa.Connection, changed: NDArray[np.int64]) -> list[tuple[float,
         return None
     stage = staged(conn, spec_obj, "stage_changed", pa.table({"target_id": np.unique(changed)}))
     frame = read_frame(
-        conn, f"select distinct floor(t.dec_deg * 4) as q from target t join {stage.name} c on c.target_id = t.target_id"
+        conn,
+        "select distinct floor(t.dec_deg * 4) as q from target t "
+        f"join {stage.name} c on c.target_id = t.target_id",
     )
     conn.execute(sa.text(f"drop table {stage.name}"))
     quarters = np.sort(frame["q"].to_numpy(dtype=float))
@@ -158,7 +167,10 @@ def unit_vectors(ra_deg: NDArray[np.float64], dec_deg: NDArray[np.float64]) -> N
 
 
 def pairs_within(
-    ra_deg: NDArray[np.float64], dec_deg: NDArray[np.float64], radius_arcsec: float, strip_rows: int = STRIP_ROWS
+    ra_deg: NDArray[np.float64],
+    dec_deg: NDArray[np.float64],
+    radius_arcsec: float,
+    strip_rows: int = STRIP_ROWS,
 ) -> NDArray[np.int64]:
     """All pairs of positions within a radius, shape (m, 2).
 

@@ -1,8 +1,8 @@
 """FITS tables straight from bytes: headers parsed once per layout, rows mapped as numpy records.
 
-Only what spec files and catalogues need is understood: binary tables with columns of the kinds A, B, I, J, K, E
-and D, integers stored with an offset included, and plain images (FITS standard 4.0, sections 4.4 and 7.3).
-Anything else raises `NotRecognised`, and the caller turns to astropy (etl.fits_slow).
+Only what spec files and catalogues need is understood: binary tables with columns of the kinds A, B, I,
+J, K, E and D, integers stored with an offset included, and plain images (FITS standard 4.0, sections 4.4
+and 7.3). Anything else raises `NotRecognised`, and the caller turns to astropy (etl.fits_slow).
 """
 
 from __future__ import annotations
@@ -145,9 +145,7 @@ class FitsBytes:
         """Rows of a table as records, without a copy; shape (count,)."""
         layout = self.layout(hdu)
         n = layout.n_rows - first if count is None else count
-        return np.frombuffer(
-            self.buf, dtype=dtype, count=n, offset=hdu.data_start + first * layout.row_bytes
-        )
+        return np.frombuffer(self.buf, dtype=dtype, count=n, offset=hdu.data_start + first * layout.row_bytes)
 
     def image(self, hdu: Hdu) -> NDArray[Any]:
         """Pixels of an image HDU in C order, scaled where the header says so."""

@@ -89,7 +89,9 @@ def load_files(conn: sa.Connection, batch: Batch) -> None:
     failed = set(batch.failed)
     good = [f for f in batch.files if f["source_file_id"] not in failed]
     if good:
-        there = existing_ids(conn, source_file, "source_file_id", pa.chunked_array([[f["source_file_id"] for f in good]]))
+        there = existing_ids(
+            conn, source_file, "source_file_id", pa.chunked_array([[f["source_file_id"] for f in good]])
+        )
         if len(there):
             others = [c for c in good[0] if c != "source_file_id"]
             upsert_rows(conn, source_file, good, key=["source_file_id"], update=others)
@@ -97,7 +99,11 @@ def load_files(conn: sa.Connection, batch: Batch) -> None:
             insert_rows(conn, source_file, good)
     bad = [f for f in batch.files if f["source_file_id"] in failed]
     upsert_rows(
-        conn, source_file, bad, key=["source_file_id"], update=["content_hash", "size_bytes", "n_rejected", "ingested_at"]
+        conn,
+        source_file,
+        bad,
+        key=["source_file_id"],
+        update=["content_hash", "size_bytes", "n_rejected", "ingested_at"],
     )
     upsert_rows(conn, reject, batch.rejects, key=["reject_id"], update=["reason", "fatal", "rejected_at"])
 
@@ -105,8 +111,8 @@ def load_files(conn: sa.Connection, batch: Batch) -> None:
 def choose_spectra(conn: sa.Connection, ids: NDArray[np.int64]) -> None:
     """Mark, of several spectra of one target, the one to use.
 
-    The latest reduction, then the most good pixels, then the first path. Reads and writes only targets that have more
-    than one spectrum, or whose only one is not marked.
+    The latest reduction, then the most good pixels, then the first path. Reads and writes only targets
+    that have more than one spectrum, or whose only one is not marked.
     """
     if not len(ids):
         return
@@ -137,7 +143,9 @@ def choose_spectra(conn: sa.Connection, ids: NDArray[np.int64]) -> None:
             wrong[chosen].append(row.spectrum_id)
     for chosen, spectra in wrong.items():
         if spectra:
-            mark = staged(conn, spectrum, "stage_marked", pa.table({"spectrum_id": pa.array(spectra, pa.int64())}))
+            mark = staged(
+                conn, spectrum, "stage_marked", pa.table({"spectrum_id": pa.array(spectra, pa.int64())})
+            )
             conn.execute(
                 sa.text(
                     f"update spectrum set is_primary = {'true' if chosen else 'false'} "

@@ -1,9 +1,9 @@
 """Rows of target and spec_obj into the database, where other files may have rows of the same spectra.
 
-Of two rows of one target the newer reduction (run2d) wins as a whole. Rows of the same reduction, and rows that do not
-say theirs, are merged: a value is never replaced by null, and where both have one the catalogue's stands before that
-of a spec file (specObj, spAll, spZbest, spPlate, spec file, CSV). So the order in which files are ingested does not
-matter.
+Of two rows of one target the newer reduction (run2d) wins as a whole. Rows of the same reduction, and
+rows that do not say theirs, are merged: a value is never replaced by null, and where both have one the
+catalogue's stands before that of a spec file (specObj, spAll, spZbest, spPlate, spec file, CSV). So the
+order in which files are ingested does not matter.
 """
 
 from __future__ import annotations
@@ -76,13 +76,17 @@ def _merge_distinct(conn: sa.Connection, targets: pa.Table, rows: pa.Table, kind
     return int(old.sum())
 
 
-def existing_ids(conn: sa.Connection, table: sa.Table, column: str, ids: pa.ChunkedArray) -> NDArray[np.int64]:
+def existing_ids(
+    conn: sa.Connection, table: sa.Table, column: str, ids: pa.ChunkedArray
+) -> NDArray[np.int64]:
     """Which of the keys the table has."""
     if conn.execute(sa.select(table.c[column]).limit(1)).first() is None:
         return np.empty(0, dtype=np.int64)
     stage = staged(conn, table, "stage_ids", pa.table({column: ids}))
     found = conn.execute(
-        sa.text(f"select s.{column} from {stage.name} s where s.{column} in (select {column} from {table.name})")
+        sa.text(
+            f"select s.{column} from {stage.name} s where s.{column} in (select {column} from {table.name})"
+        )
     ).scalars()
     out = np.fromiter(found, dtype=np.int64)
     conn.execute(sa.text(f"drop table {stage.name}"))
@@ -100,14 +104,19 @@ def staged(conn: sa.Connection, table: sa.Table, name: str, rows: pa.Table) -> s
 
 def _merge_met(conn: sa.Connection, targets: pa.Table, rows: pa.Table, kind: str) -> None:
     """Rows whose target is in the database already, each target once."""
-    orders = pa.array([run2d_order(r) for r in rows["run2d"].to_pylist()] if "run2d" in rows.column_names else [-1] * len(rows), pa.int64())
+    orders = pa.array(
+        [run2d_order(r) for r in rows["run2d"].to_pylist()]
+        if "run2d" in rows.column_names
+        else [-1] * len(rows),
+        pa.int64(),
+    )
     stage = staged(conn, spec_obj, "stage_rows", rows)
     staged(conn, target, "stage_targets", targets)
     runs = conn.execute(sa.text("select distinct run2d from spec_obj")).scalars().all()
     _order_table(conn, [r for r in runs if r is not None], rows["target_id"], orders)
     ranks = " ".join(f"when '{k}' then {v}" for k, v in KIND_RANK.items())
     rank = KIND_RANK[kind]
-    # verdict 1: the new row replaces, 2: the old row stays, 3: merged, new before old, 4: merged, old before new
+    # verdict 1: the new row replaces, 2: the old row stays, 3: merged, new first, 4: merged, old first
     conn.execute(
         sa.text(
             f"""
@@ -115,8 +124,8 @@ def _merge_met(conn: sa.Connection, targets: pa.Table, rows: pa.Table, kind: str
             select a.target_id,
                 case
                     when o.target_id is null or o.source_file_id = s.source_file_id then 1
-                    when a.run_order >= 0 and coalesce(r.run_order, -1) >= 0 and a.run_order > r.run_order then 1
-                    when a.run_order >= 0 and coalesce(r.run_order, -1) >= 0 and a.run_order < r.run_order then 2
+                    when a.run_order >= 0 and r.run_order >= 0 and a.run_order > r.run_order then 1
+                    when a.run_order >= 0 and r.run_order >= 0 and a.run_order < r.run_order then 2
                     when a.run_order >= 0 and coalesce(r.run_order, -1) < 0 then 3
                     when a.run_order < 0 and coalesce(r.run_order, -1) >= 0 then 4
                     when {rank} >= case f.kind {ranks} else 0 end then 3
@@ -171,10 +180,15 @@ def _merge_met(conn: sa.Connection, targets: pa.Table, rows: pa.Table, kind: str
 def _order_table(conn: sa.Connection, runs: list[str], ids: pa.ChunkedArray, orders: pa.Array) -> None:
     """Temporary tables with the order of the reductions: of those in the database, and of each new row."""
     conn.execute(sa.text("create temporary table stage_runs (run2d text, run_order bigint)"))
-    known = sa.Table("stage_runs", sa.MetaData(), sa.Column("run2d", sa.Text), sa.Column("run_order", sa.BigInteger))
+    known = sa.Table(
+        "stage_runs", sa.MetaData(), sa.Column("run2d", sa.Text), sa.Column("run_order", sa.BigInteger)
+    )
     insert_rows(conn, known, [{"run2d": r, "run_order": run2d_order(r)} for r in runs])
     conn.execute(sa.text("create temporary table stage_order (target_id bigint, run_order bigint)"))
     new = sa.Table(
-        "stage_order", sa.MetaData(), sa.Column("target_id", sa.BigInteger), sa.Column("run_order", sa.BigInteger)
+        "stage_order",
+        sa.MetaData(),
+        sa.Column("target_id", sa.BigInteger),
+        sa.Column("run_order", sa.BigInteger),
     )
     insert_rows(conn, new, pa.table({"target_id": ids, "run_order": orders}))

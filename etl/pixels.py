@@ -77,19 +77,28 @@ def grid_slice(loglam: NDArray[Any]) -> tuple[NDArray[np.int64] | slice, slice, 
     start = round(float(first))
     steps = position - (start + np.arange(len(position)))
     lo, hi = float(steps.min()), float(steps.max())
-    if -TOLERANCE < lo and hi < TOLERANCE:
+    if lo > -TOLERANCE and hi < TOLERANCE:
         a, b = max(start, PIX0), min(start + len(position), PIX0 + NPIX)
         if a >= b:
-            raise Fault("outside_grid", f"pixels {start} to {start + len(position) - 1} are all outside the shards' range")
+            raise Fault(
+                "outside_grid",
+                f"pixels {start} to {start + len(position) - 1} are all outside the shards' range",
+            )
         return slice(a - PIX0, b - PIX0), slice(a - start, b - start), len(position) - (b - a)
     index = np.rint(position)
     worst = np.abs(position - index).max()
     if not worst < TOLERANCE or (np.diff(index) <= 0).any() or not np.abs(index).max() < 1e6:
-        found = "the pixels are not in order" if worst < TOLERANCE else f"a pixel lies {worst:.2g} of a pixel off it"
+        found = (
+            "the pixels are not in order"
+            if worst < TOLERANCE
+            else f"a pixel lies {worst:.2g} of a pixel off it"
+        )
         raise Fault("off_grid", f"loglam is not on the grid of 1e-4 dex: {found}")
     inside = np.flatnonzero((index >= PIX0) & (index < PIX0 + NPIX))
     if not len(inside):
-        raise Fault("outside_grid", f"pixels {index[0]:.0f} to {index[-1]:.0f} are all outside the shards' range")
+        raise Fault(
+            "outside_grid", f"pixels {index[0]:.0f} to {index[-1]:.0f} are all outside the shards' range"
+        )
     taken = slice(int(inside[0]), int(inside[-1]) + 1)
     return index[taken].astype(np.int64) - PIX0, taken, len(index) - len(inside)
 
@@ -134,7 +143,9 @@ class ShardWriter:
         into, taken, n_outside = grid_slice(pixels["loglam"])
         notes = []
         if n_outside:
-            notes.append(Note("outside_grid", f"{n_outside} pixels outside the range were left out", False, hdu))
+            notes.append(
+                Note("outside_grid", f"{n_outside} pixels outside the range were left out", False, hdu)
+            )
         row = {a: b[self._fill] for a, b in self._buffers.items()}
         for name, array in row.items():
             array[:] = NODATA if name == "mask" else 0
@@ -144,16 +155,32 @@ class ShardWriter:
         finite = np.isfinite(flux) & np.isfinite(ivar)
         n_bad = int(len(finite) - np.count_nonzero(finite))
         if n_negative:
-            notes.append(Note("negative_ivar", f"{n_negative} pixels with negative ivar: their ivar is set to 0", False, hdu))
+            notes.append(
+                Note(
+                    "negative_ivar",
+                    f"{n_negative} pixels with negative ivar: their ivar is set to 0",
+                    False,
+                    hdu,
+                )
+            )
         if n_bad:
-            notes.append(Note("nonfinite", f"{n_bad} pixels not finite: their flux and ivar are set to 0", False, hdu))
+            notes.append(
+                Note("nonfinite", f"{n_bad} pixels not finite: their flux and ivar are set to 0", False, hdu)
+            )
             good &= finite
             flux[~finite] = 0
         n_good = int(np.count_nonzero(good))
         if n_good != len(good):
             ivar[~good] = 0
         if not n_good:
-            notes.append(Note("no_good_pixels", "ivar is 0 in every pixel: it loads, but nothing can be found in it", False, hdu))
+            notes.append(
+                Note(
+                    "no_good_pixels",
+                    "ivar is 0 in every pixel: it loads, but nothing can be found in it",
+                    False,
+                    hdu,
+                )
+            )
         row["flux"][into], row["ivar"][into] = flux, ivar
         row["mask"][into] = pixels["and_mask"][taken].astype(np.int64).astype(np.uint32)
         for name in ("model", "sky"):
@@ -245,7 +272,8 @@ class ShardWriter:
     def _full(self, exc: OSError) -> TransientError:
         self.abandon()
         return TransientError(
-            f"pixel shard in {self.root} cannot be written: {exc.strerror or exc}; make room and run the same again"
+            f"pixel shard in {self.root} cannot be written: {exc.strerror or exc}; "
+            "make room and run the same again"
         )
 
 
@@ -259,8 +287,10 @@ def _write(handle: Any, data: Any) -> None:
 def npy_header(dtype: str, shape: tuple[int, int]) -> bytes:
     """Header of a .npy file (format 1.0), always of the same length."""
     text = f"{{'descr': '{dtype}', 'fortran_order': False, 'shape': {shape}, }}"
-    return b"\x93NUMPY\x01\x00" + (HEADER_BYTES - 10).to_bytes(2, "little") + (
-        text.ljust(HEADER_BYTES - 11).encode("ascii") + b"\n"
+    return (
+        b"\x93NUMPY\x01\x00"
+        + (HEADER_BYTES - 10).to_bytes(2, "little")
+        + (text.ljust(HEADER_BYTES - 11).encode("ascii") + b"\n")
     )
 
 

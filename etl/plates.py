@@ -1,8 +1,8 @@
 """Whole plates: spPlate files, with the models and redshifts of their spZbest.
 
-spPlate holds one image a quantity, one row a fibre: 0 flux, 1 ivar, 2 and-mask, 3 or-mask, 4 dispersion, 5 plug map,
-6 sky; log10 wavelength is ``COEFF0 + COEFF1 * i``. spZbest holds the best fit of each fibre (HDU 1) and its model
-spectrum on the same pixels (HDU 2).
+spPlate holds one image a quantity, one row a fibre: 0 flux, 1 ivar, 2 and-mask, 3 or-mask, 4 dispersion,
+5 plug map, 6 sky; log10 wavelength is ``COEFF0 + COEFF1 * i``. spZbest holds the best fit of each fibre
+(HDU 1) and its model spectrum on the same pixels (HDU 2).
 """
 
 from __future__ import annotations
@@ -107,14 +107,18 @@ def _read_plate(fits: FitsBytes, zbest: FitsBytes | None) -> Plate:
     step, start = primary.get("COEFF1"), primary.get("COEFF0")
     if not isinstance(step, float) or not isinstance(start, float | int) or abs(step - 1e-4) > 1e-9:
         raise Fault("off_grid", f"COEFF0 {start}, COEFF1 {step}: a step of 1e-4 dex is needed", 0)
-    loglam = float(start) + step * np.arange(flux.shape[1])
+    loglam = float(start) + step * np.arange(flux.shape[1], dtype=np.float64)
     fields = _plugmap_fields(fits, primary, len(flux))
     if zbest is not None:
         images["model"] = _models(zbest, primary, flux.shape)
         table = _need(zbest, 1, "redshifts")
         found = copy_fields(zbest, table, 0, zbest.layout(table).n_rows)
-        if len(found.get("plate", ())) != len(flux) or not np.array_equal(found.get("fiber_id"), fields["fiber_id"]):
-            raise Fault("damaged", "the fibres of spZbest are not those of the plate: they belong to two reductions")
+        if len(found.get("plate", ())) != len(flux) or not np.array_equal(
+            found["fiber_id"], fields["fiber_id"]
+        ):
+            raise Fault(
+                "damaged", "the fibres of spZbest are not those of the plate: they belong to two reductions"
+            )
         fields = {**fields, **{k: v for k, v in found.items() if k not in ("ra_deg", "dec_deg")}}
     return Plate(images, loglam, fields, zbest is not None)
 
@@ -129,7 +133,9 @@ def _need(fits: FitsBytes, index: int, what: str) -> Hdu:
 def _models(zbest: FitsBytes, primary: Hdu, shape: tuple[int, ...]) -> NDArray[Any]:
     models = zbest.image(_need(zbest, MODEL_HDU, "model spectra"))
     if models.shape != shape:
-        raise Fault("damaged", f"the models of spZbest have shape {models.shape}, the plate {shape}", MODEL_HDU)
+        raise Fault(
+            "damaged", f"the models of spZbest have shape {models.shape}, the plate {shape}", MODEL_HDU
+        )
     head = zbest.hdu(0)
     start = head.get("COEFF0") if head is not None else None
     if isinstance(start, float) and abs(start - float(primary.get("COEFF0"))) > 5e-6:
@@ -149,7 +155,9 @@ def _plugmap_fields(fits: FitsBytes, primary: Hdu, n: int) -> dict[str, Any]:
     if type(plate) is not int or type(mjd) is not int:
         raise Fault("bad_identity", f"PLATEID {plate}, MJD {mjd} in the header identify no plate", 0)
     found = copy_fields(fits, hdu, 0, n)
-    keep = {k: found[k] for k in ("ra_deg", "dec_deg", "fiber_id", "objtype", "sourcetype") if k in found}
+    keep: dict[str, Any] = {
+        k: found[k] for k in ("ra_deg", "dec_deg", "fiber_id", "objtype", "sourcetype") if k in found
+    }
     run2d = primary.get("RUN2D")
     return {
         **keep,
@@ -157,4 +165,3 @@ def _plugmap_fields(fits: FitsBytes, primary: Hdu, n: int) -> dict[str, Any]:
         "mjd": np.full(n, mjd, dtype=np.int64),
         "run2d": np.full(n, str(run2d if run2d is not None else "").encode(), dtype="S16"),
     }
-

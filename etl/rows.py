@@ -1,7 +1,8 @@
 """Fields of survey rows into rows of target and spec_obj, and the rows that cannot be used into notes.
 
-Everything works on whole columns: a catalogue of a million rows takes no Python loop. Values that mean "nothing"
-become null: NaN, blank text, the zeros that stand for the fits SDSS-I/II did not make, magnitudes of 0.
+Everything works on whole columns: a catalogue of a million rows takes no Python loop. Values that mean
+"nothing" become null: NaN, blank text, the zeros that stand for the fits SDSS-I/II did not make,
+magnitudes of 0.
 """
 
 from __future__ import annotations
@@ -60,7 +61,8 @@ def make_rows(
     listed : dict, optional
         Running count of notes by code, so that many faults of one kind are counted and not listed.
     one_file : bool
-        Of several rows with one plate, MJD and fibre keep the last; False where the rows are of several files.
+        Of several rows with one plate, MJD and fibre keep the last; False where the rows are of several
+        files.
 
     Returns
     -------
@@ -83,8 +85,8 @@ def make_rows(
         reason = f"plate {plate[k]}, mjd {mjd[k]}, fiber {fiber[k]} identify no spectrum"
         notes.append(Note("bad_identity", reason, True, hdu, first_row + int(k)))
     for k in np.flatnonzero(named & ~placed):
-        reason = f"ra {ra[k]}, dec {dec[k]}: no position; ra must be within -360 to 360, dec within -90 to 90 degrees"
-        notes.append(Note("bad_position", reason, True, hdu, first_row + int(k), name(k)))
+        reason = f"ra {ra[k]}, dec {dec[k]}: no position; -360 to 360 and -90 to 90 degrees are allowed"
+        notes.append(Note("bad_position", reason, True, hdu, first_row + int(k), name(int(k))))
     kept = np.flatnonzero(named & placed)
     target_id = sdss_target_id(plate[kept], mjd[kept], fiber[kept])
     last = _last_of_each(target_id) if one_file else np.arange(len(kept))
@@ -92,11 +94,17 @@ def make_rows(
         again = np.ones(len(kept), dtype=bool)
         again[last] = False
         for k in kept[again]:
-            add_listed(notes, counts, Note("duplicate_row", "a later row of the file has the same plate, MJD and fibre, and is used instead", False, hdu, first_row + int(k), name(k)))
+            reason = "a later row of the file has the same plate, MJD and fibre, and is used instead"
+            add_listed(
+                notes, counts, Note("duplicate_row", reason, False, hdu, first_row + int(k), name(int(k)))
+            )
         kept, target_id = kept[last], target_id[last]
 
     whole = len(kept) == n
-    columns = {k: v if whole else v[kept] if isinstance(v, np.ndarray) else v.take(pa.array(kept)) for k, v in fields.items()}
+    columns = {
+        k: v if whole else v[kept] if isinstance(v, np.ndarray) else v.take(pa.array(kept))
+        for k, v in fields.items()
+    }
     out = {
         "target_id": pa.array(target_id),
         "source_file_id": pa.array(
@@ -115,12 +123,19 @@ def make_rows(
             out[key] = _doubles(values)
         else:
             out[key] = _whole(values, pa.int32() if kind == "INTEGER" else pa.int64())
-    out.update(plate=pa.array(plate[kept], pa.int32()), mjd=pa.array(mjd[kept], pa.int32()), fiber_id=pa.array(fiber[kept], pa.int32()))
+    out.update(
+        plate=pa.array(plate[kept], pa.int32()),
+        mjd=pa.array(mjd[kept], pa.int32()),
+        fiber_id=pa.array(fiber[kept], pa.int32()),
+    )
     _meanings(out, columns)
     out["best_obj_id"] = _object_ids(columns.get("best_obj_id"), len(kept))
     out["spec_obj_id"], wrong = _spec_obj_ids(columns, out)
     for k in np.flatnonzero(wrong):
-        add_listed(notes, counts, Note("specobjid_mismatch", f"specObjID {given_id(columns['spec_obj_id'], k)!s:.40} is not that of its plate, MJD, fibre and run2d; {out['spec_obj_id'][k].as_py()} is used", False, hdu, first_row + int(kept[k]), name(kept[k])))
+        given, right = given_id(columns["spec_obj_id"], int(k)), out["spec_obj_id"][int(k)].as_py()
+        reason = f"specObjID {given:.40} is not that of its plate, MJD, fibre and run2d; {right} is used"
+        row = int(kept[k])
+        add_listed(notes, counts, Note("specobjid_mismatch", reason, False, hdu, first_row + row, name(row)))
     out["is_primary"] = pa.array(np.ones(len(kept), dtype=bool))
     out["primary_target_id"] = out["target_id"]
     out["n_epoch"] = pa.array(np.ones(len(kept), dtype=np.int32))
@@ -213,7 +228,9 @@ def _strings(values: NDArray[np.bytes_]) -> pa.Array:
         matrix[ended] = 32
         blob = matrix.reshape(-1)
     return pa.Array.from_buffers(
-        pa.string(), len(values), [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(np.ascontiguousarray(blob))]
+        pa.string(),
+        len(values),
+        [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(np.ascontiguousarray(blob))],
     )
 
 
@@ -243,7 +260,11 @@ def _whole(values: Any, kind: pa.DataType) -> pa.Array:
     if data.dtype.kind == "u":
         bad = data >= np.uint64(1 << bits) if data.dtype.itemsize == 8 else data.astype(np.int64) >= 1 << bits
     elif data.dtype.kind == "i":
-        bad = np.zeros(len(data), bool) if bits == 63 or data.dtype.itemsize < 4 else (data >= 1 << bits) | (data < -(1 << bits))
+        bad = (
+            np.zeros(len(data), bool)
+            if bits == 63 or data.dtype.itemsize < 4
+            else (data >= 1 << bits) | (data < -(1 << bits))
+        )
     else:
         data = data.astype(np.float64)
         bad = ~np.isfinite(data) | (np.abs(data) >= 2.0**bits) | (data != np.rint(data))
@@ -287,20 +308,26 @@ def _spec_obj_ids(columns: dict[str, Any], out: dict[str, Any]) -> tuple[pa.Arra
     runs = out.get("run2d", pa.nulls(n, pa.string())).dictionary_encode()
     number = np.array([run2d_bits(r) for r in runs.dictionary.to_pylist()] + [-1], dtype=np.int64)
     bits = number[np.asarray(runs.indices.fill_null(len(number) - 1))] if n else np.zeros(0, np.int64)
-    parts = (np.asarray(out[k]) for k in ("plate", "mjd", "fiber_id"))
-    packed, known = spec_obj_id(*parts, bits)
+    plate, mjd, fiber = (np.asarray(out[k]) for k in ("plate", "mjd", "fiber_id"))
+    packed, known = spec_obj_id(plate, mjd, fiber, bits)
     given = columns.get("spec_obj_id")
     if given is None or (isinstance(given, np.ndarray) and given.dtype.kind == "f"):
         digits: pa.Array = pa.nulls(n, pa.string())
     elif isinstance(given, np.ndarray) and given.dtype.kind in "iu":
         # a signed column holds the same 64 bits: from plate 8192 on they read as a negative number
-        unsigned = given.view(np.uint64) if given.dtype.itemsize == 8 else given.astype(np.int64).view(np.uint64)
+        unsigned = (
+            given.view(np.uint64) if given.dtype.itemsize == 8 else given.astype(np.int64).view(np.uint64)
+        )
         if known.all() and np.array_equal(unsigned, packed):
             return pa.array(packed).cast(pa.string()), np.zeros(n, dtype=bool)
         digits = pa.array(unsigned).cast(pa.string())
     else:
         digits = text(given)
-        digits = pc.if_else(pc.fill_null(pc.match_substring_regex(digits, r"^[1-9]\d*$"), False), digits, pa.scalar(None, pa.string()))
+        digits = pc.if_else(
+            pc.fill_null(pc.match_substring_regex(digits, r"^[1-9]\d*$"), False),
+            digits,
+            pa.scalar(None, pa.string()),
+        )
     computed = pc.if_else(pa.array(known), pa.array(packed).cast(pa.string()), pa.scalar(None, pa.string()))
     differs = pc.fill_null(pc.not_equal(digits, computed), False)
     return pc.coalesce(computed, digits), np.asarray(differs)

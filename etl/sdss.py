@@ -1,48 +1,45 @@
 """``lensmine ingest sdss``: whatever SDSS serves, into rows and pixel shards.
 
-Catalogues and plates are read here, spec files by worker processes, a few thousand to a batch. A batch's pixels are
-in their shard on disk before its rows are committed, all in one transaction; what a kill leaves undone the next run
-does. A file whose content hash the database has is left alone. A changed file replaces what came from it; one that has
-become unreadable keeps the rows of its last good content and gets a reject.
+Catalogues and plates are read here, spec files by worker processes, a few thousand to a batch. A batch's
+pixels are in their shard on disk before its rows are committed, all in one transaction; what a kill
+leaves undone the next run does. A file whose content hash the database has is left alone. A changed file
+replaces what came from it; one that has become unreadable keeps the rows of its last good content and
+gets a reject.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import PurePosixPath
-from queue import Queue
 from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from etl.batch import Batch, fault_note, file_row, now, reject_row, shard_row, source_file_id, spectra_table, spectrum_row
-from etl.catalogue import Piece, read_catalogue, read_csv
-from etl.checks import Fault, Note
-from etl.columns import IDENTITY, require
+from etl.batch import Batch, fault_note, file_row, now, reject_row, source_file_id
+from etl.checks import Fault
 from etl.epochs import group_epochs
 from etl.fits_fast import Buffer, FitsBytes, NotRecognised
-from etl.load import load_batch, load_files
-from etl.merge import merge_rows
-from etl.pixels import ShardWriter, clean_stale
-from etl.plates import is_plate, read_plate, zbest_of
-from etl.rows import Rows, make_rows, text, unlisted
-from etl.sources import Content, discover, opened
+from etl.known import KnownFiles
+from etl.load import load_batch
+from etl.pixels import clean_stale
+from etl.plates import is_plate, zbest_of
+from etl.sources import discover, opened
+from etl.whole import CatalogueLoader, plate_batch, plate_hash
 from etl.worker import read_files
 from schema.engine import connect_engine, shard_root
 from schema.ids import new_run_id
-from schema.tables import job, spec_obj
-from schema.upsert import delete_keys, upsert_rows
+from schema.tables import job
+from schema.upsert import upsert_rows
 
 BATCH_FILES = 2048
 """Spec files read, and committed, at once."""
@@ -244,116 +241,56 @@ class Ingest:
                 plate = bytes(content.buf[:6]) == b"SIMPLE" and _is_plate(content.buf)
                 zbest = zbest_of(path, self.by_name) if plate else None
                 partner = stack.enter_context(opened(zbest)) if zbest else None
-                if partner is not None:
-                    content_hash = f"{content_hash}+{partner.content_hash}"
+                content_hash = plate_hash(content, partner)
                 if had == content_hash:
-                    self._count(Batch(unchanged=1))
+                    self._commit(Batch(unchanged=1, n_files=1))
                 elif plate:
-                    self._load_plate(path, content, partner, content_hash, had)
+                    batch = plate_batch(path, content, partner, had is not None, self.root)
+                    self._commit(batch, "spplate")
                 else:
-                    self._load_catalogue(path, content, had)
+                    self._load_catalogue(CatalogueLoader(path, content, had is not None))
         except Fault as fault:
-            batch = Batch(
-                files=[file_row(path, None, content_hash, size, 0, 1)],
-                rejects=[reject_row(path, fault_note(fault))],
-                failed=[source_file_id(path)] if had is not None else [],
+            self._commit(
+                Batch(
+                    files=[file_row(path, None, content_hash, size, 0, 1)],
+                    rejects=[reject_row(path, fault_note(fault))],
+                    failed=[source_file_id(path)] if had is not None else [],
+                    n_files=1,
+                )
             )
-            if had is not None and had == content_hash:
-                batch = Batch(unchanged=1)
-            self._commit(batch)
-        self._progress(1)
 
-    def _load_catalogue(self, path: str, content: Content, had: str | None) -> None:
-        """One transaction for the whole table, a piece at a time."""
-        file_id = source_file_id(path)
-        if bytes(content.buf[:6]) == b"SIMPLE":
-            kind, _, pieces = read_catalogue(path, content.buf)
-        else:
-            kind, pieces = "skyserver", read_csv(content.buf)
-        listed: dict[str, int] = {}
-        notes: list[Note] = []
-        n_rows, ids = 0, [np.empty(0, dtype=np.int64)]
-        made = _ahead(pieces, lambda piece: _catalogue_rows(piece, file_id, kind, listed))
-        begun = next(made)  # a file that fails at once opens no transaction
+    def _load_catalogue(self, loader: CatalogueLoader) -> None:
+        """One transaction for the whole table."""
         with self.engine.begin() as conn:
             self._open_job(conn)
-            old = _old_targets(conn, file_id) if had is not None else None
-            for rows in _chain(begun, made):
-                notes += rows.notes
-                if len(rows.target):
-                    merge_rows(conn, rows.target, rows.spec_obj, kind)
-                    ids.append(np.asarray(rows.target["target_id"]))
-                    n_rows += len(rows.target)
-            notes += unlisted(listed)
-            rejects = [reject_row(path, n) for n in notes]
-            batch = Batch(rejects=rejects, replaced=[file_id] if had is not None else [])
-            n_fatal = sum(n.fatal for n in notes)
-            batch.files = [file_row(path, kind, content.content_hash, content.size, n_rows, n_fatal)]
-            new = np.concatenate(ids)
-            if old is not None:
-                gone = np.setdiff1d(old, new)
-                delete_keys(conn, spec_obj, "target_id", gone)
-                ids.append(gone)
-            load_files(conn, batch)
-        self.changed.append(np.concatenate(ids))
+            batch, n_rows, changed = loader.load(conn)
+        self.changed.append(changed)
+        batch.n_files = 1
         self._count(batch)
         self.summary.rows += n_rows
-
-    def _load_plate(self, path: str, content: Content, partner: Content | None, content_hash: str, had: str | None) -> None:
-        plate = read_plate(content.buf, None if partner is None else partner.buf)
-        file_id = source_file_id(path)
-        rows = make_rows(plate.fields, file_id, hdu=5)
-        notes = list(rows.notes)
-        runs = text(plate.fields["run2d"]).to_pylist()
-        writer = ShardWriter(self.root)
-        spectra = []
-        try:
-            for key, native, k in zip(
-                rows.target["target_id"].to_pylist(), rows.target["native_id"].to_pylist(), rows.kept.tolist(), strict=True
-            ):
-                try:
-                    placed = writer.add(plate.pixels(k), 0)
-                except Fault as fault:
-                    notes.append(Note(fault.code, fault.reason, True, 0, k, native))
-                    continue
-                spectra.append(spectrum_row(path, 0, k, key, runs[k], placed))
-                notes += [Note(n.code, n.reason, n.fatal, n.hdu, k, native) for n in placed.notes]
-            name = writer.close()
-        except BaseException:
-            writer.abandon()
-            raise
-        if not plate.has_redshifts:
-            notes.append(Note("no_redshift_file", "no spZbest beside it: targets without redshift, spectra without model", False))
-        fatal = sum(n.fatal for n in notes)
-        batch = Batch(
-            target=rows.target,
-            spec_obj=rows.spec_obj,
-            spectrum=spectra_table(spectra, name),
-            shard=shard_row(name, len(spectra)) if name else None,
-            files=[file_row(path, "spplate", content_hash, content.size, len(spectra), fatal)],
-            rejects=[reject_row(path, n) for n in notes],
-            replaced=[file_id] if had is not None else [],
-        )
-        self._commit(batch, "spplate")
+        self._progress(1)
 
     def _read_orphans(self) -> None:
         """Spec files whose catalogue row went with a changed catalogue: their own row is read again."""
         if not self.changed:
             return
         with self.engine.connect() as conn:
-            paths = conn.execute(
-                sa.text(
-                    "select distinct f.path from spectrum s join source_file f on f.source_file_id = s.source_file_id "
-                    "where not exists (select 1 from spec_obj o where o.target_id = s.target_id)"
+            paths = (
+                conn.execute(
+                    sa.text(
+                        "select distinct f.path from spectrum s "
+                        "join source_file f on f.source_file_id = s.source_file_id "
+                        "where not exists (select 1 from spec_obj o where o.target_id = s.target_id)"
+                    )
                 )
-            ).scalars().all()
+                .scalars()
+                .all()
+            )
         if paths:
             self.known.forget(paths)
-            seen = self.summary
-            self.summary = Summary()
+            told, self.summary, self.on_files = self.summary, Summary(), None
             self._read_spec_files(sorted(paths))
-            seen.regrouped += self.summary.rows
-            self.summary = seen
+            self.summary = told
 
     # -- the end --------------------------------------------------------------------------------------------
 
@@ -364,7 +301,9 @@ class Ingest:
             self._open_job(conn)
             changed = None if unfinished else np.concatenate([np.empty(0, np.int64), *self.changed])
             self.summary.regrouped = group_epochs(conn, changed)
-            left = sa.update(job).where(job.c.command == "ingest", job.c.status == "running", job.c.job_id < self.job_id)
+            left = sa.update(job).where(
+                job.c.command == "ingest", job.c.status == "running", job.c.job_id < self.job_id
+            )
             conn.execute(left.values(status="failed", message="stopped before its end"))
             self._close_job(conn, "done", 0, f"{self.summary.loaded} of {self.summary.files} files loaded")
 
@@ -378,8 +317,20 @@ class Ingest:
 
     def _close_job(self, conn: sa.Connection, status: str, exit_code: int, message: str) -> None:
         summary = {k: v for k, v in self.summary.as_dict().items() if k not in ("seconds", "files_per_s")}
-        ended = {"status": status, "exit_code": exit_code, "finished_at": now(), "summary": summary, "message": message}
-        upsert_rows(conn, job, [{"job_id": self.job_id, "command": "ingest", **ended}], key=["job_id"], update=list(ended))
+        ended = {
+            "status": status,
+            "exit_code": exit_code,
+            "finished_at": now(),
+            "summary": summary,
+            "message": message,
+        }
+        upsert_rows(
+            conn,
+            job,
+            [{"job_id": self.job_id, "command": "ingest", **ended}],
+            key=["job_id"],
+            update=list(ended),
+        )
 
     def _failed(self, exc: BaseException) -> None:
         """Note the failure, where the database still takes notes; the next ingest finds the epochs."""
@@ -387,88 +338,6 @@ class Ingest:
             return
         with contextlib.suppress(Exception), self.engine.begin() as conn:
             self._close_job(conn, "failed", getattr(exc, "exit_code", 1), " ".join(str(exc).split())[:500])
-
-
-class KnownFiles:
-    """Content hashes of the files in the database: 24 bytes a file."""
-
-    def __init__(self, conn: sa.Connection) -> None:
-        ids, hashes = [], []
-        result = conn.execution_options(yield_per=50_000).execute(
-            sa.text("select source_file_id, content_hash from source_file")
-        )
-        for part in result.partitions():
-            ids.append(np.array([r[0] for r in part], dtype=np.int64))
-            hashes.append(np.array([r[1] for r in part], dtype="S65"))
-        every = np.concatenate(ids) if ids else np.empty(0, dtype=np.int64)
-        order = np.argsort(every)
-        self.ids = every[order]
-        self.values = np.concatenate(hashes)[order] if hashes else np.empty(0, dtype="S65")
-
-    def hash_of(self, path: str) -> str | None:
-        """Hash that the database has of one file; None where it has not met it."""
-        key = source_file_id(path)
-        k = int(np.searchsorted(self.ids, key))
-        if k == len(self.ids) or self.ids[k] != key:
-            return None
-        return bytes(self.values[k]).decode()
-
-    def hashes(self, paths: list[str]) -> list[str | None]:
-        """Hashes of several files."""
-        return [self.hash_of(p) for p in paths]
-
-    def forget(self, paths: list[str]) -> None:
-        """Have these files read again."""
-        for path in paths:
-            k = int(np.searchsorted(self.ids, source_file_id(path)))
-            if k < len(self.ids):
-                self.values[k] = b"again"
-
-
-def _catalogue_rows(piece: Piece, file_id: int, kind: str, listed: dict[str, int]) -> Rows:
-    """Rows of a piece of a catalogue."""
-    require(set(piece.fields), IDENTITY, piece.hdu or 0)
-    rows = make_rows(piece.fields, file_id, hdu=piece.hdu, first_row=piece.first_row, listed=listed)
-    rows.notes.extend(piece.notes)
-    return rows
-
-
-def _ahead(pieces: Iterator[Piece], make: Callable[[Piece], Rows]) -> Iterator[Rows]:
-    """The same, made one piece ahead in a thread: numpy copies while the database writes."""
-    queue: Queue[Any] = Queue(maxsize=1)
-    stop = threading.Event()
-
-    def put(item: Any) -> None:
-        while not stop.is_set():
-            with contextlib.suppress(Exception):
-                queue.put(item, timeout=0.2)
-                return
-
-    def work() -> None:
-        try:
-            for piece in pieces:
-                put(make(piece))
-                if stop.is_set():
-                    return
-            put(None)
-        except BaseException as exc:
-            put(exc)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        while (item := queue.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        thread.join()
-
-
-def _chain(first: Rows, rest: Iterator[Rows]) -> Iterator[Rows]:
-    yield first
-    yield from rest
 
 
 def _is_plate(buf: Buffer) -> bool:
@@ -480,24 +349,22 @@ def _is_plate(buf: Buffer) -> bool:
 
 def _catalogues_first(paths: list[str]) -> tuple[list[str], list[str]]:
     """Files that are catalogues or plates by their name, and the others."""
-    first, others = [], []
+    first: list[str] = []
+    others: list[str] = []
     for path in paths:
         base = PurePosixPath(path.split("::", 1)[0]).name.lower()
-        (first if base.startswith(_CATALOGUE_NAMES) or base.endswith((".csv", ".csv.gz")) else others).append(path)
+        (first if base.startswith(_CATALOGUE_NAMES) or base.endswith((".csv", ".csv.gz")) else others).append(
+            path
+        )
     return first, others
-
-
-def _old_targets(conn: sa.Connection, file_id: int) -> NDArray[np.int64]:
-    found = conn.execute(sa.text("select target_id from spec_obj where source_file_id = :f"), {"f": file_id})
-    return np.fromiter(found.scalars(), dtype=np.int64)
 
 
 def _unfinished(conn: sa.Connection) -> bool:
     """Whether an ingest since the last whole one was stopped before it had found epochs."""
     left = conn.execute(
         sa.text(
-            "select count(*) from job where command = 'ingest' and status in ('running', 'failed') and job_id > "
-            "coalesce((select max(job_id) from job where command = 'ingest' and status = 'done'), 0)"
+            "select count(*) from job where command = 'ingest' and status in ('running', 'failed') "
+            "and job_id > (select coalesce(max(job_id), 0) from job where command = 'ingest' and status = 'done')"
         )
     ).scalar_one()
     return bool(left)

@@ -1,4 +1,6 @@
-"""Survey files wherever they are: local paths, folders, globs, zip archives and fsspec URLs, gzipped or not."""
+"""Survey files wherever they are: local paths, folders, globs, zip archives and fsspec URLs, gzipped
+or not.
+"""
 
 from __future__ import annotations
 
@@ -57,7 +59,9 @@ def discover(paths: Iterable[str]) -> list[str]:
         text = os.fspath(text)
         names = _remote(text) if is_url(text) else _local(text)
         if not names:
-            raise UserError(f"nothing to ingest at {text!r}: give files, folders, globs or fsspec URLs of SDSS files")
+            raise UserError(
+                f"nothing to ingest at {text!r}: give files, folders, globs or fsspec URLs of SDSS files"
+            )
         found.update(dict.fromkeys(names))
     return list(found)
 
@@ -103,7 +107,9 @@ def _remote(text: str) -> list[str]:
         hits = system.glob(path) if globbed else system.find(path)
         out = []
         for hit in sorted(hits):
-            if system.isdir(hit) or not (globbed and "**" not in path) and not hit.lower().endswith(SUFFIXES):
+            if system.isdir(hit) or (
+                not (globbed and "**" not in path) and not hit.lower().endswith(SUFFIXES)
+            ):
                 continue
             protocol = text.split("://", 1)[0]
             out.append(f"{protocol}://{hit.lstrip('/') if chained else hit}{chained}")
@@ -140,7 +146,7 @@ def opened(path: str) -> Iterator[Content]:
 
 
 def _open_local(path: str, stack: contextlib.ExitStack) -> Content:
-    handle = stack.enter_context(open(path, "rb"))
+    handle = stack.enter_context(open(path, "rb"))  # noqa: SIM115
     size = os.fstat(handle.fileno()).st_size
     if size <= IN_MEMORY:
         data = handle.read()
@@ -161,7 +167,7 @@ def _open_url(path: str, stack: contextlib.ExitStack) -> Content:
             if len(first) < IN_MEMORY:
                 digest = xxhash.xxh3_128_hexdigest(first)
                 return Content(_unpacked(first) if first[:2] == b"\x1f\x8b" else first, digest, len(first))
-            spool = stack.enter_context(tempfile.TemporaryFile())
+            spool = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
             while first:
                 spool.write(first)
                 first = remote.read(PIECE)
@@ -194,7 +200,7 @@ def _magic(handle: Any) -> bytes:
 
 
 def _unpack_to_file(handle: Any, stack: contextlib.ExitStack) -> mmap.mmap:
-    spool = stack.enter_context(tempfile.TemporaryFile())
+    spool = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
     with gzip.GzipFile(fileobj=handle) as packed:
         while piece := packed.read(PIECE):
             spool.write(piece)

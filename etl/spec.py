@@ -1,8 +1,8 @@
 """Spec files: one spectrum with its catalogue row, lite or full, from SDSS, BOSS or eBOSS.
 
-HDU 1 holds the co-added pixels, HDU 2 one row of specObj or spAll; names of HDUs, the order of columns and their
-case differ between reductions and are not relied upon. The header's RA and DEC are the plate's, so the position comes
-from HDU 2.
+HDU 1 holds the co-added pixels, HDU 2 one row of specObj or spAll; names of HDUs, the order of columns
+and their case differ between reductions and are not relied upon. The header's RA and DEC are the plate's,
+so the position comes from HDU 2.
 """
 
 from __future__ import annotations
@@ -27,8 +27,9 @@ TABLES_SEARCHED = 4
 class RawSpec:
     """What a spec file says, before any check of its values.
 
-    ``pixels`` holds loglam [dex], flux and model and sky [1e-17 erg/s/cm2/Angstrom], ivar and and_mask, each of
-    shape (npix,), native or big-endian; model and sky may be absent. ``row`` holds the fields of etl.columns.
+    ``pixels`` holds loglam [dex], flux and model and sky [1e-17 erg/s/cm2/Angstrom], ivar and and_mask,
+    each of shape (npix,), native or big-endian; model and sky may be absent. ``row`` holds the fields of
+    etl.columns.
     """
 
     pixels: dict[str, NDArray[Any]]
@@ -101,7 +102,9 @@ def check_parts(names: set[str], n_rows: int, hdu: int, has_row: bool) -> None:
     if n_rows < 1:
         raise Fault("empty", f"HDU {hdu} has no pixels", hdu)
     if not has_row:
-        raise Fault("missing_hdu", "no HDU with the one row of specObj or spAll: the object's position is unknown")
+        raise Fault(
+            "missing_hdu", "no HDU with the one row of specObj or spAll: the object's position is unknown"
+        )
 
 
 def _pixels(fits: FitsBytes, hdu: Hdu, layout: Layout) -> dict[str, NDArray[Any]]:
@@ -111,7 +114,9 @@ def _pixels(fits: FitsBytes, hdu: Hdu, layout: Layout) -> dict[str, NDArray[Any]
         columns = [layout.columns[n] for n in names]
         for column in columns:
             if column.is_text or column.repeat != 1:
-                raise Fault("bad_column", f"column {column.name} has format {column.repeat}{column.code}", hdu.index)
+                raise Fault(
+                    "bad_column", f"column {column.name} has format {column.repeat}{column.code}", hdu.index
+                )
         dtype = layout.plans[1] = np.dtype(
             {
                 "names": names,

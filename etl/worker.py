@@ -137,7 +137,9 @@ def checked_row(raw: RawSpec) -> dict[str, Any]:
         if isinstance(value, float) and value.is_integer():
             value = row[name] = int(value)
         if type(value) is not int or not 0 < value < limit:
-            raise Fault("bad_identity", f"{name} is {value}; whole numbers from 1 to {limit - 1} are allowed", 2)
+            raise Fault(
+                "bad_identity", f"{name} is {value}; whole numbers from 1 to {limit - 1} are allowed", 2
+            )
     ra, dec = float(row["ra_deg"]), float(row["dec_deg"])
     if not (-360.0 <= ra <= 360.0 and -90.0 <= dec <= 90.0):
         raise Fault(
@@ -184,5 +186,3 @@ def _whole(value: Any) -> int | None:
     if isinstance(value, float):
         return int(value) if value.is_integer() and abs(value) < 1 << 62 else None
     return value if isinstance(value, int) and -(1 << 63) <= value < 1 << 63 else None
-
-

@@ -1,0 +1,202 @@
+"""Files that hold many spectra each: catalogues and plates, read in the main process."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from queue import Full, Queue
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from numpy.typing import NDArray
+
+from etl.batch import Batch, file_row, reject_row, shard_row, source_file_id, spectra_table, spectrum_row
+from etl.catalogue import Piece, read_catalogue, read_csv
+from etl.checks import Fault, Note
+from etl.columns import IDENTITY, require
+from etl.load import load_files
+from etl.merge import merge_rows
+from etl.pixels import ShardWriter
+from etl.plates import read_plate
+from etl.rows import Rows, make_rows, text, unlisted
+from etl.sources import Content
+from schema.tables import spec_obj
+from schema.upsert import delete_keys
+
+
+class CatalogueLoader:
+    """A catalogue on its way into the database, a piece at a time.
+
+    The first piece is read at once, so that a file that is no catalogue fails before a transaction begins.
+
+    Parameters
+    ----------
+    path : str
+        Path or URL of the file.
+    content : Content
+        Its bytes.
+    known : bool
+        Whether an earlier ingest loaded it with other content.
+    """
+
+    def __init__(self, path: str, content: Content, known: bool) -> None:
+        self.path, self.content, self.known = path, content, known
+        self.file_id = source_file_id(path)
+        if bytes(content.buf[:6]) == b"SIMPLE":
+            self.kind, _, pieces = read_catalogue(path, content.buf)
+        else:
+            self.kind, pieces = "skyserver", read_csv(content.buf)
+        self.listed: dict[str, int] = {}
+        self._made = _ahead(pieces, self._rows)
+        self._first = next(self._made)
+
+    def _rows(self, piece: Piece) -> Rows:
+        require(set(piece.fields), IDENTITY, piece.hdu or 0)
+        return make_rows(
+            piece.fields, self.file_id, hdu=piece.hdu, first_row=piece.first_row, listed=self.listed
+        )
+
+    def _all(self) -> Iterator[Rows]:
+        yield self._first
+        yield from self._made
+
+    def load(self, conn: sa.Connection) -> tuple[Batch, int, NDArray[np.int64]]:
+        """Load every row within the caller's transaction.
+
+        Returns
+        -------
+        batch : Batch
+            The file's row and its rejects, already loaded.
+        n_rows : int
+            Rows loaded.
+        changed : ndarray of int64
+            Targets whose rows changed.
+        """
+        old = _old_targets(conn, self.file_id) if self.known else np.empty(0, dtype=np.int64)
+        notes: list[Note] = []
+        ids = [np.empty(0, dtype=np.int64)]
+        for rows in self._all():
+            notes += rows.notes
+            if len(rows.target):
+                merge_rows(conn, rows.target, rows.spec_obj, self.kind)
+                ids.append(np.asarray(rows.target["target_id"]))
+        notes += unlisted(self.listed)
+        new = np.concatenate(ids)
+        if len(old):
+            gone = np.setdiff1d(old, new)
+            delete_keys(conn, spec_obj, "target_id", gone)
+            new = np.concatenate([new, gone])
+        n_rows = sum(len(part) for part in ids)
+        n_fatal = sum(n.fatal for n in notes)
+        content = self.content
+        batch = Batch(
+            files=[file_row(self.path, self.kind, content.content_hash, content.size, n_rows, n_fatal)],
+            rejects=[reject_row(self.path, n) for n in notes],
+            replaced=[self.file_id] if self.known else [],
+        )
+        load_files(conn, batch)
+        return batch, n_rows, new
+
+
+def plate_batch(path: str, content: Content, partner: Content | None, known: bool, root: Path) -> Batch:
+    """Spectra and rows of an spPlate file, the pixels already in their shard.
+
+    Parameters
+    ----------
+    path : str
+        Path or URL of the spPlate file.
+    content, partner : Content
+        Its bytes, and those of its spZbest where there is one.
+    known : bool
+        Whether an earlier ingest loaded it with other content.
+    root : Path
+        Folder of the shards.
+
+    Raises
+    ------
+    Fault
+        When it is no whole plate.
+    TransientError
+        When the disk is full.
+    """
+    plate = read_plate(content.buf, None if partner is None else partner.buf)
+    file_id = source_file_id(path)
+    rows = make_rows(plate.fields, file_id, hdu=5)
+    notes = list(rows.notes)
+    runs = text(plate.fields["run2d"]).to_pylist()
+    keys, natives = rows.target["target_id"].to_pylist(), rows.target["native_id"].to_pylist()
+    writer = ShardWriter(root)
+    spectra = []
+    try:
+        for key, native, k in zip(keys, natives, rows.kept.tolist(), strict=True):
+            try:
+                placed = writer.add(plate.pixels(k), 0)
+            except Fault as fault:
+                notes.append(Note(fault.code, fault.reason, True, 0, k, native))
+                continue
+            spectra.append(spectrum_row(path, 0, k, key, runs[k], placed))
+            notes += [Note(n.code, n.reason, n.fatal, n.hdu, k, native) for n in placed.notes]
+        name = writer.close()
+    except BaseException:
+        writer.abandon()
+        raise
+    if not plate.has_redshifts:
+        reason = "no spZbest beside it: targets without redshift, spectra without model"
+        notes.append(Note("no_redshift_file", reason, False))
+    fatal = sum(n.fatal for n in notes)
+    return Batch(
+        target=rows.target,
+        spec_obj=rows.spec_obj,
+        spectrum=spectra_table(spectra, name),
+        shard=shard_row(name, len(spectra)) if name else None,
+        files=[file_row(path, "spplate", plate_hash(content, partner), content.size, len(spectra), fatal)],
+        rejects=[reject_row(path, n) for n in notes],
+        replaced=[file_id] if known else [],
+        n_files=1,
+    )
+
+
+def plate_hash(content: Content, partner: Content | None) -> str:
+    """Content hash of a plate: of its spPlate, and of the spZbest that its models come from."""
+    return content.content_hash if partner is None else f"{content.content_hash}+{partner.content_hash}"
+
+
+def _ahead(pieces: Iterator[Piece], make: Callable[[Piece], Rows]) -> Iterator[Rows]:
+    """The same, made one piece ahead in a thread: numpy copies while the database writes."""
+    queue: Queue[Any] = Queue(maxsize=1)
+    stop = threading.Event()
+
+    def put(item: Any) -> None:
+        while not stop.is_set():
+            with contextlib.suppress(Full):
+                queue.put(item, timeout=0.2)
+                return
+
+    def work() -> None:
+        try:
+            for piece in pieces:
+                put(make(piece))
+                if stop.is_set():
+                    return
+            put(None)
+        except BaseException as exc:
+            put(exc)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    try:
+        while (item := queue.get()) is not None:
+            if isinstance(item, BaseException):
+                raise item
+            yield item
+    finally:
+        stop.set()
+        thread.join()
+
+
+def _old_targets(conn: sa.Connection, file_id: int) -> NDArray[np.int64]:
+    found = conn.execute(sa.text("select target_id from spec_obj where source_file_id = :f"), {"f": file_id})
+    return np.fromiter(found.scalars(), dtype=np.int64)
