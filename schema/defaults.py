@@ -47,10 +47,10 @@ DEFAULT_CUTS: list[tuple[str, float, str, str]] = [
     ("skewness_min_sigma", 0.0, "", "The skewness must be this many times its error; 0 as in the paper."),
     (
         "oii_min_snr",
-        3.0,
+        3.5,
         "",
-        "[OIII], H beta or H alpha at the redshift of [OII] is there from this S/N on: noise alone reaches it "
-        "in 0.5% of Lyman alpha lines.",
+        "[OIII], H beta or H alpha at the redshift of [OII] is there from this S/N on; "
+        "noise alone reaches it in 0.3% of lines.",
     ),
 ]
 """Name, value, unit and meaning of every threshold."""

@@ -13,17 +13,34 @@ with step (step_no, step, description) as (
     (9, 'oii', 'no [OIII], H beta or H alpha if it were [OII]')
 ),
 
+scored as (
+    select
+        score.model_id,
+        score.target_id,
+        bool_or(coalesce(injection.is_lens, false)) as is_lens
+    from score
+    inner join spectrum on spectrum.spectrum_id = score.spectrum_id and spectrum.is_primary
+    left join spec_obj on spec_obj.target_id = score.target_id
+    left join injection on injection.target_id = score.target_id
+    where
+        -- a case, as in view hit
+        case
+            when spectrum.content_hash = score.content_hash and score.z_used is not distinct from spec_obj.z
+                then true
+            else false
+        end
+        and coalesce(spec_obj.is_primary, true)
+        and upper(trim(coalesce(spec_obj.objtype, ''))) <> 'SKY'
+    group by score.model_id, score.target_id
+),
+
 entered as (
     select
-        current_score.model_id,
+        model_id,
         count(*) as n,
-        count(*) filter (where injection.is_lens) as n_injected
-    from current_score
-    inner join spectrum on spectrum.spectrum_id = current_score.spectrum_id and spectrum.is_primary
-    left join spec_obj on spec_obj.target_id = current_score.target_id
-    left join injection on injection.target_id = current_score.target_id
-    where coalesce(spec_obj.is_primary, true) and upper(trim(coalesce(spec_obj.objtype, ''))) <> 'SKY'
-    group by current_score.model_id
+        count(*) filter (where is_lens) as n_injected
+    from scored
+    group by model_id
 ),
 
 reached as (

@@ -2,18 +2,15 @@
 -- The name truncates the position, never rounds it, to HHMMSS.ss+DDMMSS.s as the IAU asks.
 with placed as (
     select
-        hit_fit.target_id,
-        hit_fit.model_id,
-        hit_fit.fit_id,
+        hit_cut.*,
         target.survey,
         target.ra_deg,
         target.dec_deg,
-        -- hundredths of a second of time and tenths of an arcsecond; 1e-6 of them against a last bit that rounds down
+        -- hundredths of a second of time, tenths of an arcsecond; 1e-6 of them against a last bit that rounds down
         floor((target.ra_deg - 360 * floor(target.ra_deg / 360)) * 24000 + 1e-6) as ra_unit,
         floor(abs(target.dec_deg) * 36000 + 1e-6) as dec_unit
     from hit_cut
-    inner join hit_fit on hit_fit.target_id = hit_cut.target_id and hit_fit.model_id = hit_cut.model_id
-    inner join target on target.target_id = hit_fit.target_id
+    inner join target on target.target_id = hit_cut.target_id
     where hit_cut.first_failed_cut is null
 ),
 
@@ -35,29 +32,28 @@ named as (
 
 select
     named.name,
-    hit_fit.native_id,
-    hit_fit.z_lens,
-    hit_fit.z_lya as z_source,
+    named.native_id,
+    named.z_lens,
+    named.z_lya as z_source,
     named.ra_deg,
     named.dec_deg,
     spec_obj.cmodel_mag_i,
-    hit_fit.line_flux,
-    hit_fit.line_flux_err,
-    hit_fit.skewness,
-    hit_fit.skewness_err,
-    hit_fit.probability,
-    hit_fit.model,
-    hit_fit.line_wave_angstrom as wave_angstrom,
-    hit_fit.snr,
-    hit_fit.peak_flux,
-    hit_fit.line_snr,
-    hit_fit.fit_status,
-    hit_fit.is_injection,
-    hit_fit.target_id,
-    hit_fit.model_id,
-    hit_fit.run_id,
-    hit_fit.fit_id
+    named.line_flux,
+    named.line_flux_err,
+    named.skewness,
+    named.skewness_err,
+    named.probability,
+    named.model,
+    named.line_wave_angstrom as wave_angstrom,
+    named.snr,
+    named.peak_flux,
+    named.line_snr,
+    named.fit_status,
+    named.is_injection,
+    named.target_id,
+    named.model_id,
+    named.run_id,
+    named.fit_id
 from named
-inner join hit_fit on hit_fit.target_id = named.target_id and hit_fit.model_id = named.model_id
 left join spec_obj on spec_obj.target_id = named.target_id
 ;

@@ -1,8 +1,13 @@
--- One row per hit: do too many hits of the model crowd at its observed wavelength? Airglow does that (Shu et al. 2016).
+-- One row per hit, with everything of cut_peak_flux: do too many hits of the model crowd at its observed wavelength?
+-- Airglow does that (Shu et al. 2016).
 -- The hits within the half width of each hit, itself left out, are compared with those further out within the
 -- reach: given n and k of them, n is binomial with the share of the wavelengths as its chance. A hit fails when
 -- the count, the ratio to the expectation and the tail probability (bounded by a geometric series) all say so.
-with setting as (
+with found as (
+    select * from cut_peak_flux
+),
+
+setting as (
     select
         max(value) filter (where name = 'airglow_half_width_angstrom') as half_width,
         max(value) filter (where name = 'airglow_reach_angstrom') as reach,
@@ -16,21 +21,21 @@ with setting as (
 
 placed as (
     select
-        hit.target_id,
-        hit.model_id,
-        hit.wave_angstrom as x,
-        hit.wave_angstrom / setting.half_width as x_near,
-        hit.wave_angstrom / setting.reach as x_far,
-        least(hit.wave_angstrom, setting.search_min) as x_first,
-        greatest(hit.wave_angstrom, setting.search_max) as x_last,
+        found.target_id,
+        found.model_id,
+        found.wave_angstrom as x,
+        found.wave_angstrom / setting.half_width as x_near,
+        found.wave_angstrom / setting.reach as x_far,
+        least(found.wave_angstrom, setting.search_min) as x_first,
+        greatest(found.wave_angstrom, setting.search_max) as x_last,
         setting.half_width,
         setting.reach,
         setting.min_count,
         setting.min_ratio,
         setting.max_p_value
-    from hit
+    from found
     cross join setting
-    where hit.wave_angstrom > 0
+    where found.wave_angstrom > 0
 ),
 
 counted as (
@@ -81,14 +86,16 @@ tail as (
 )
 
 select
-    target_id,
-    model_id,
+    found.*,
     not coalesce(
-        n_near >= min_count and n_near >= min_ratio * n_expected and p_value < max_p_value, false
-    ) as passes,
-    x as wave_angstrom,
-    n_near,
-    n_expected,
-    p_value
-from tail
+        tail.n_near >= tail.min_count
+        and tail.n_near >= tail.min_ratio * tail.n_expected
+        and tail.p_value < tail.max_p_value,
+        false
+    ) as passes_airglow,
+    tail.n_near as airglow_n_near,
+    tail.n_expected as airglow_n_expected,
+    tail.p_value as airglow_p_value
+from found
+left join tail on tail.target_id = found.target_id and tail.model_id = found.model_id
 ;

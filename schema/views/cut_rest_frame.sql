@@ -1,9 +1,13 @@
--- One row per hit: do too many hits crowd at its wavelength in the lens's rest frame? Template residuals do that
--- (Li et al. 2018, section 4).
+-- One row per hit, with everything of cut_airglow: do too many hits crowd at its wavelength in the lens's rest frame?
+-- Template residuals do that (Li et al. 2018, section 4).
 -- The hits within the half width of each hit, itself left out, are compared with those further out within the
 -- reach: given n and k of them, n is binomial with the share of the wavelengths as its chance. A hit fails when
 -- the count, the ratio to the expectation and the tail probability (bounded by a geometric series) all say so.
-with setting as (
+with found as (
+    select * from cut_airglow
+),
+
+setting as (
     select
         max(value) filter (where name = 'rest_frame_half_width_angstrom') as half_width,
         max(value) filter (where name = 'rest_frame_reach_angstrom') as reach,
@@ -17,21 +21,21 @@ with setting as (
 
 placed as (
     select
-        hit.target_id,
-        hit.model_id,
-        hit.rest_wave_angstrom as x,
-        hit.rest_wave_angstrom / setting.half_width as x_near,
-        hit.rest_wave_angstrom / setting.reach as x_far,
-        least(hit.rest_wave_angstrom, setting.search_min / (1 + hit.z_lens)) as x_first,
-        greatest(hit.rest_wave_angstrom, setting.search_max / (1 + hit.z_lens)) as x_last,
+        found.target_id,
+        found.model_id,
+        found.rest_wave_angstrom as x,
+        found.rest_wave_angstrom / setting.half_width as x_near,
+        found.rest_wave_angstrom / setting.reach as x_far,
+        least(found.rest_wave_angstrom, setting.search_min / (1 + found.z_lens)) as x_first,
+        greatest(found.rest_wave_angstrom, setting.search_max / (1 + found.z_lens)) as x_last,
         setting.half_width,
         setting.reach,
         setting.min_count,
         setting.min_ratio,
         setting.max_p_value
-    from hit
+    from found
     cross join setting
-    where hit.rest_wave_angstrom > 0
+    where found.rest_wave_angstrom > 0
 ),
 
 counted as (
@@ -82,14 +86,16 @@ tail as (
 )
 
 select
-    target_id,
-    model_id,
+    found.*,
     not coalesce(
-        n_near >= min_count and n_near >= min_ratio * n_expected and p_value < max_p_value, false
-    ) as passes,
-    x as rest_wave_angstrom,
-    n_near,
-    n_expected,
-    p_value
-from tail
+        tail.n_near >= tail.min_count
+        and tail.n_near >= tail.min_ratio * tail.n_expected
+        and tail.p_value < tail.max_p_value,
+        false
+    ) as passes_rest_frame,
+    tail.n_near as rest_frame_n_near,
+    tail.n_expected as rest_frame_n_expected,
+    tail.p_value as rest_frame_p_value
+from found
+left join tail on tail.target_id = found.target_id and tail.model_id = found.model_id
 ;

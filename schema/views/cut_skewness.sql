@@ -1,18 +1,16 @@
--- One row per hit: has the line the blue edge and red tail of Lyman alpha? Skewness above skewness_min, and at least
--- skewness_min_sigma times its error (Li et al. 2018, section 4, ask for skewness > 0 only).
+-- One row per hit, with everything of cut_known_lens: has the line the blue edge and red tail of Lyman alpha?
+-- Skewness above skewness_min, and at least skewness_min_sigma times its error (Li et al. 2018, section 4, ask for
+-- skewness > 0 only).
 select
-    target_id,
-    model_id,
+    cut_known_lens.*,
     coalesce(
-        left(fit_status, 2) = 'ok'
-        and skewness > (select cut_setting.value from cut_setting where cut_setting.name = 'skewness_min')
-        and skewness
+        cut_known_lens.passes_fit
+        and cut_known_lens.skewness
+        > (select cut_setting.value from cut_setting where cut_setting.name = 'skewness_min')
+        and cut_known_lens.skewness
         >= (select cut_setting.value from cut_setting where cut_setting.name = 'skewness_min_sigma')
-        * coalesce(skewness_err, 0),
+        * coalesce(cut_known_lens.skewness_err, 0),
         false
-    ) as passes,
-    skewness,
-    skewness_err,
-    delta_chi2_gaussian
-from hit_fit
+    ) as passes_skewness
+from cut_known_lens
 ;

@@ -1,39 +1,43 @@
 -- One row per hit, with the latest line fit of the pixels and the wavelength that now stand; nulls where none is.
 -- The skew-normal plus constant of Li et al. (2018, section 4); skewness is its shape parameter, as in their Table 1.
-with latest as (
+with found as (
+    select * from hit
+),
+
+latest as (
     select
-        hit.target_id,
-        hit.model_id,
+        found.target_id,
+        found.model_id,
         line_fit.fit_id,
         row_number() over (
-            partition by hit.target_id, hit.model_id order by line_fit.fitted_at desc, line_fit.fit_id desc
+            partition by found.target_id, found.model_id order by line_fit.fitted_at desc, line_fit.fit_id desc
         ) as recency
-    from hit
+    from found
     inner join line_fit
         on
-            line_fit.spectrum_id = hit.spectrum_id
-            and line_fit.model_id = hit.model_id
-            and line_fit.content_hash = hit.content_hash
-            and abs(line_fit.hit_wave_angstrom - hit.wave_angstrom) < 0.01
+            line_fit.spectrum_id = found.spectrum_id
+            and line_fit.model_id = found.model_id
+            and line_fit.content_hash = found.content_hash
+            and abs(line_fit.hit_wave_angstrom - found.wave_angstrom) < 0.01
 )
 
 select
-    hit.target_id,
-    hit.model_id,
-    hit.model,
-    hit.native_id,
-    hit.is_injection,
-    hit.spectrum_id,
-    hit.run_id,
-    hit.probability,
-    hit.threshold,
-    hit.wave_angstrom,
-    hit.rest_wave_angstrom,
-    hit.snr,
-    hit.z_lens,
+    found.target_id,
+    found.model_id,
+    found.model,
+    found.native_id,
+    found.is_injection,
+    found.spectrum_id,
+    found.run_id,
+    found.probability,
+    found.threshold,
+    found.wave_angstrom,
+    found.rest_wave_angstrom,
+    found.snr,
+    found.z_lens,
     line_fit.fit_id,
     line_fit.fit_version,
-    line_fit.status as fit_status,
+    coalesce(line_fit.status, 'not fitted yet') as fit_status,
     line_fit.wave_angstrom as line_wave_angstrom,
     line_fit.wave_err_angstrom as line_wave_err_angstrom,
     line_fit.peak_wave_angstrom,
@@ -58,8 +62,8 @@ select
     line_fit.snr_hbeta,
     line_fit.snr_halpha,
     line_fit.n_mask_near
-from hit
+from found
 left join latest
-    on latest.target_id = hit.target_id and latest.model_id = hit.model_id and latest.recency = 1
+    on latest.target_id = found.target_id and latest.model_id = found.model_id and latest.recency = 1
 left join line_fit on line_fit.fit_id = latest.fit_id
 ;

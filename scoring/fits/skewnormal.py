@@ -1,7 +1,7 @@
 """Fit of a skew-normal line plus a constant to many hits at once (Li et al. 2018, section 4).
 
 The pipeline's galaxy model, where there is one, takes the shape of the lens's continuum out and leaves its
-level: what is fitted is flux - model + median(model), so that the paper's "horizontal line" is level under the line.
+level: what is fitted is flux - model + median(model), so that a "horizontal line" does for the continuum.
 Errors come from the covariance (J^T W J)^-1 of SDSS's own inverse variances, as in the paper.
 """
 
@@ -56,6 +56,8 @@ class FitConfig:
     """First guesses: the best of every width and shift is followed for each sign of the skewness."""
 
 
+DEFAULT_FIT = FitConfig()
+
 BAD_BITS = (1 << 18) | (1 << 22) | (1 << 23) | (1 << 24) | (1 << 25) | (1 << 27) | (1 << 28)
 """AND_MASK bits of a bad pixel: FULLREJECT, NOSKY, BRIGHTSKY, NODATA, COMBINEREJ, BADSKYCHI, REDMONSTER."""
 
@@ -90,7 +92,7 @@ def cut_windows(
     ivar: NDArray[np.floating],
     model: NDArray[np.floating] | None = None,
     mask: NDArray[np.integer] | None = None,
-    config: FitConfig = FitConfig(),
+    config: FitConfig = DEFAULT_FIT,
 ) -> Windows:
     """Take the pixels around each hit out of whole spectra.
 
@@ -142,7 +144,7 @@ def _pixel_width(wave: Array) -> Array:
     return wave * np.log(10.0) * DLOGLAM
 
 
-def fit_lines(windows: Windows, hit_wave: Array, config: FitConfig = FitConfig()) -> dict[str, NDArray]:
+def fit_lines(windows: Windows, hit_wave: Array, config: FitConfig = DEFAULT_FIT) -> dict[str, NDArray]:
     """Fit every hit; the columns of table line_fit that describe the line.
 
     Parameters
@@ -246,9 +248,9 @@ def _start(w: Windows, hit_wave: Array, gamma: float, config: FitConfig) -> Arra
 
 
 _COLUMNS = (
-    "wave_angstrom", "wave_err_angstrom", "peak_wave_angstrom", "line_flux", "line_flux_err", "peak_flux",
-    "peak_flux_err", "sigma_angstrom", "sigma_err_angstrom", "skewness", "skewness_err", "constant", "constant_err",
-    "chi2", "dof", "line_snr", "delta_chi2_gaussian", "z_lya",
+    "wave_angstrom", "wave_err_angstrom", "peak_wave_angstrom", "line_flux", "line_flux_err",
+    "peak_flux", "peak_flux_err", "sigma_angstrom", "sigma_err_angstrom", "skewness", "skewness_err",
+    "constant", "constant_err", "chi2", "dof", "line_snr", "delta_chi2_gaussian", "z_lya",
 )  # fmt: skip
 
 

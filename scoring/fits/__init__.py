@@ -1,0 +1,1 @@
+"""Fits of the lines that models found: skew-normal plus constant, and the [OII] alternative."""
