@@ -1,8 +1,8 @@
 """``lensmine refresh``: ingest, score, fit, cut, evaluate, export in one idempotent run; and ``status``.
 
-Only one refresh of a database runs at a time: the second leaves at once with exit code 75. Every step looks
-for what is new or stale and does that alone, so a run that is killed is simply run again. What a run did, or why
-it failed, stays in table job.
+Only one refresh of a database runs at a time: the second leaves at once with exit code 75. Every step
+looks for what is new or stale and does that alone, so a run that is killed is simply run again. What a run
+did, or why it failed, stays in table job.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from schema.errors import LensmineError, TransientError, UserError
+from schema.errors import DataError, LensmineError, TransientError, UserError
 from schema.options import DbOption, JsonOption, QuietOption
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from lensmine_config import RefreshConfig
 
 COMMAND = "refresh"
+PACKAGED = "lenscat"
 Step = tuple[str, Callable[["RefreshConfig"], dict[str, Any]]]
 
 
@@ -232,6 +233,8 @@ def _ingest(config: RefreshConfig) -> dict[str, Any]:
     from etl.sdss import ingest_sdss
 
     done = ingest_sdss(list(config.ingest.sdss), config.db)
+    if done.files and done.rejected == done.files:
+        raise DataError(f"none of {done.files} files could be loaded; see: select path, reason from reject")
     text = f"{done.loaded:,} files with {done.spectra:,} spectra read, {done.rejected:,} rejected"
     return {**done.as_dict(), "changed": not done.nothing_new, "text": text}
 
@@ -242,8 +245,17 @@ def _lenses(config: RefreshConfig) -> dict[str, Any]:
         return {}
     from etl.lenses import ingest_lenses
 
-    done = ingest_lenses(list(config.ingest.lenses), config.db)
-    return {**done.as_dict(), "changed": not done.nothing_new, "text": f"{done.lenses:,} known lenses"}
+    files = [path for path in config.ingest.lenses if path != PACKAGED]
+    asked = [files] if files else []
+    if len(files) < len(config.ingest.lenses):
+        asked.append([])  # no path: the packaged catalogue
+    done = [ingest_lenses(paths, config.db) for paths in asked]
+    changed = not all(each.nothing_new for each in done)
+    return {
+        "files": [each.as_dict() for each in done],
+        "changed": changed,
+        "text": f"{done[-1].lenses:,} known lenses",
+    }
 
 
 def _score(config: RefreshConfig) -> dict[str, Any]:
