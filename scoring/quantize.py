@@ -1,0 +1,203 @@
+"""A network in 8-bit integers: quantised once for its weights, and refused if it loses lenses.
+
+ONNX Runtime quantises with the ranges seen on calibration spectra, and OpenVINO runs the result. The first and
+the last layers stay in fp32: they cost little and carry the most. The int8 network is a model version of its
+own, and what was measured on it stands in its card.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from schema.errors import UserError
+from scoring.backends import cache_dir, fused, input_shape
+
+if TYPE_CHECKING:
+    from scoring.models.base import SpectralModel
+
+VERSION = 1
+N_CALIBRATION = 512
+N_CHECK = 4096
+FALSE_POSITIVE_RATE = 0.01
+SEED = 20_180
+
+
+def quantised(model: SpectralModel) -> tuple[Path, dict[str, Any]]:
+    """The int8 network of a model, from the cache or made now, with what was measured on it.
+
+    Parameters
+    ----------
+    model : SpectralModel
+        A network with its weights.
+
+    Returns
+    -------
+    path : Path
+        ONNX file.
+    check : dict
+        Completeness in fp32 with its 95% interval and in int8, both on the same generated spectra at the same
+        false-positive rate, and the largest difference of a probability.
+
+    Raises
+    ------
+    UserError
+        If onnx or onnxruntime is missing, or the completeness of int8 lies below the interval of fp32.
+    """
+    folder = cache_dir() / "int8"
+    name = f"{model.name}-{model.preprocessing_hash[:12]}-{model.weights_hash[:12]}-v{VERSION}"
+    path, note = folder / f"{name}.onnx", folder / f"{name}.json"
+    if not (path.exists() and note.exists()):
+        folder.mkdir(parents=True, exist_ok=True)
+        made = folder / f"{name}.{time.time_ns()}.tmp"
+        _quantise(model, made)
+        check = measure(model, made)
+        made.replace(path)
+        note.write_text(json.dumps(check, indent=1))
+    check = json.loads(note.read_text())
+    if not check["allowed"]:
+        raise UserError(
+            f"{model.name} loses lenses in int8: completeness {check['completeness_int8']:.4f}, in fp32 "
+            f"{check['completeness_fp32']:.4f} (95%: {check['lo']:.4f} to {check['hi']:.4f}); "
+            "use --precision fp32"
+        )
+    return path, check
+
+
+def _batch(model: SpectralModel, n: int, seed: int) -> tuple[Tensor, NDArray[np.bool_]]:
+    """Preprocessed spectra of the realistic recipe, half of them with a line, and which."""
+    from scoring.generate.recipes import get_recipe
+
+    recipe = get_recipe("realistic", positive_fraction=0.5)
+    batch = recipe.sample(n, torch.Generator().manual_seed(seed))
+    with torch.inference_mode():
+        x = model.preprocess(batch.flux, batch.ivar, batch.z)
+    return x.contiguous(), batch.label.numpy() > 0.5
+
+
+def _quantise(model: SpectralModel, path: Path) -> None:
+    try:
+        from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+        from onnxruntime.quantization.shape_inference import quant_pre_process
+    except ImportError as error:
+        raise UserError(f"int8 needs {error.name}; install it with: pip install 'lensmine[int8]'") from error
+
+    x, _ = _batch(model, N_CALIBRATION, SEED)
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]
+        def __init__(self) -> None:
+            self._parts: Iterator[Tensor] = iter(x.split(64))
+
+        def get_next(self) -> dict[str, NDArray[np.float32]] | None:
+            part = next(self._parts, None)
+            return None if part is None else {"x": part.numpy()}
+
+    with tempfile.TemporaryDirectory() as folder:
+        plain, ready = Path(folder) / "fp32.onnx", Path(folder) / "ready.onnx"
+        export_onnx(model, plain)
+        quant_pre_process(str(plain), str(ready), skip_symbolic_shape=True)
+        quantize_static(
+            str(ready),
+            str(path),
+            Reader(),
+            quant_format=QuantFormat.QDQ,
+            activation_type=QuantType.QUInt8,
+            weight_type=QuantType.QInt8,
+            per_channel=True,
+            op_types_to_quantize=["Conv", "Add", "MaxPool"],
+            nodes_to_exclude=_ends(ready),
+        )
+
+
+def _ends(path: Path) -> list[str]:
+    """Names of the first and the last convolution."""
+    import onnx
+
+    nodes = [node.name for node in onnx.load(str(path)).graph.node if node.op_type == "Conv"]
+    return [nodes[0], nodes[-1]]
+
+
+def export_onnx(model: SpectralModel, path: Path) -> None:
+    """Write the model's network as ONNX with input ``x`` of any batch size."""
+    import warnings
+
+    example = torch.zeros((64, *input_shape(model)))
+    with warnings.catch_warnings(), torch.inference_mode():
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            fused(model.network()),
+            (example,),
+            str(path),
+            input_names=["x"],
+            output_names=["logit"],
+            dynamic_axes={"x": {0: "n"}, "logit": {0: "n"}},
+            opset_version=17,
+            dynamo=False,
+        )
+
+
+def wilson(k: int, n: int, sigmas: float = 1.96) -> tuple[float, float]:
+    """Wilson's interval of a fraction k / n (95% for 1.96 sigmas)."""
+    p, s = k / n, sigmas * sigmas
+    centre = (p + s / (2 * n)) / (1 + s / n)
+    half = sigmas * ((p * (1 - p) + s / (4 * n)) / n) ** 0.5 / (1 + s / n)
+    return centre - half, centre + half
+
+
+def measure(model: SpectralModel, int8_path: Path) -> dict[str, Any]:
+    """Completeness of the int8 network against that of fp32, at the same false-positive rate.
+
+    Parameters
+    ----------
+    model : SpectralModel
+        The network in fp32.
+    int8_path : Path
+        Its int8 ONNX file.
+
+    Returns
+    -------
+    dict
+        ``allowed`` is true when the completeness in int8 is not below the 95% interval of that in fp32.
+    """
+    import openvino as ov
+
+    x, label = _batch(model, N_CHECK, SEED + 1)
+    with torch.inference_mode():
+        network = fused(model.network())
+        exact = torch.cat([network(part) for part in x.split(128)]).numpy()
+    core = ov.Core()
+    graph = core.read_model(str(int8_path))
+    graph.reshape([128, *x.shape[1:]])
+    request = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+    coarse = np.concatenate(
+        [np.asarray(request.infer({0: part.numpy()})[0]).reshape(-1) for part in x.split(128)]
+    )
+    found = {}
+    for name, logit in (("fp32", exact), ("int8", coarse)):
+        cut = np.quantile(logit[~label], 1 - FALSE_POSITIVE_RATE)
+        found[name] = int((logit[label] > cut).sum())
+    n = int(label.sum())
+    low, high = wilson(found["fp32"], n)
+    sigmoid = [1 / (1 + np.exp(-np.clip(logit.astype(float), -60, 60))) for logit in (exact, coarse)]
+    top = exact >= np.quantile(exact, 0.9)
+    return {
+        "n_positive": n,
+        "n_negative": int((~label).sum()),
+        "false_positive_rate": FALSE_POSITIVE_RATE,
+        "completeness_fp32": found["fp32"] / n,
+        "lo": low,
+        "hi": high,
+        "completeness_int8": found["int8"] / n,
+        "top_decile_kept": float((coarse >= np.quantile(coarse, 0.9))[top].mean()),
+        "largest_probability_difference": float(np.abs(sigmoid[0] - sigmoid[1]).max()),
+        "allowed": bool(found["int8"] / n >= low),
+    }
