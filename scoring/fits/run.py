@@ -194,7 +194,7 @@ def _unfitted(
     within = None
     with connect_engine(db, read_only=True).connect() as conn:
         if model is not None:
-            _known_model(conn, model)
+            known_model(conn, model)
             where.append("hit.model = :model")
             params["model"] = model
         if selection is not None:
@@ -236,7 +236,7 @@ def _selected_hits(db: str | None, conn: sa.Connection, selection: str) -> list[
     return list(bare.exec_driver_sql(query).scalars())
 
 
-def _known_model(conn: sa.Connection, name: str) -> None:
+def known_model(conn: sa.Connection, name: str) -> None:
     """Refuse a model that has never scored here."""
     names = sorted(set(conn.execute(sa.text("select name from model")).scalars()))
     if name not in names:
