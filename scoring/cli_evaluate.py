@@ -100,7 +100,7 @@ def injections(
             console.print_json(written)
         else:
             console.out.print(
-                f"{written['lenses']:,} injected lenses and {written['controls']:,} controls are targets now; "
+                f"{written['lenses']:,} injected lenses and {written['controls']:,} controls are targets; "
                 f"next: lensmine score {models[0]} injections"
             )
         return

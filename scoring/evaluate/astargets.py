@@ -51,7 +51,8 @@ def write_targets(
     """
     generator = torch.Generator().manual_seed(config.seed)
     name = f"{hosts.selection}:{config.profile}:{config.seed}:{n_each}:{n_negative}:{list(config.fluxes)}"
-    tag = xxhash.xxh3_64_hexdigest(f"{RECIPE_VERSION}:{name}:{hosts.table.native_id.tolist()}")[:10]
+    text = f"{RECIPE_VERSION}:{name}:{hosts.table.native_id.tolist()}"
+    tag = xxhash.xxh3_64_hexdigest(text.encode())[:10]
     sets = [injected(hosts.spectra, config.fluxes, n_each, generator, config.profile)]
     if n_negative:
         sets.append(near_real_negatives(hosts.spectra, n_negative, generator))

@@ -18,7 +18,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 """Okabe & Ito's colours, told apart without colour vision too."""
 
 MARKERS = "osD^vPX"
-STYLE = {
+STYLE: Any = {
     "font.size": 9,
     "axes.labelsize": 10,
     "axes.spines.top": False,
@@ -170,8 +170,8 @@ def _trc(axes: Axes, found: Sequence[Evaluation]) -> None:
 def _reliability(axes: Axes, found: Sequence[Evaluation]) -> None:
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.9, linestyle="--")
     _points(axes, found, "reliability")
-    for text, each in zip(axes.get_legend().get_texts(), found, strict=True):
-        text.set_text(f"{each.model}  (error {each.get('calibration_error').value:.4f})")
+    labels = [f"{each.model}  (error {each.get('calibration_error').value:.4f})" for each in found]
+    axes.legend(axes.get_legend_handles_labels()[0], labels, loc="upper left")
     axes.set(xlim=(-0.02, 1.02), xlabel="probability given", ylabel="share that are lenses")
 
 

@@ -6,6 +6,7 @@ differ.
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -47,13 +48,17 @@ def logits(model: SpectralModel, spectra: Spectra, backend: Backend | None = Non
         )
     runner = backend or make_backend(model)
     cut = window(spectra, *model.window)
-    out = []
-    with torch.inference_mode():
-        for i in range(0, len(cut), batch):
-            part = slice(i, i + batch)
-            more = {"model": cut.model[part]} if needs_model and cut.model is not None else {}
-            x = model.preprocess(cut.flux[part], cut.ivar[part], cut.z[part], **more)
-            out.append(runner.logits(x.to(runner.where)).astype(np.float64))
+
+    @torch.inference_mode()
+    def some(first: int) -> Array:
+        part = slice(first, first + batch)
+        more = {"model": cut.model[part]} if needs_model and cut.model is not None else {}
+        x = model.preprocess(cut.flux[part], cut.ivar[part], cut.z[part], **more)
+        return runner.logits(x.to(runner.where)).astype(np.float64)
+
+    # a thread a core with one thread each inside torch, as scoring does: small batches gain nothing from more
+    with ThreadPoolExecutor(runner.threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        out = list(pool.map(some, range(0, len(cut), batch)))
     return np.concatenate(out) if out else np.empty(0)
 
 

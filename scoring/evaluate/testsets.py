@@ -27,6 +27,9 @@ from scoring.localise import lens_line_mask
 BLOCK_PX = 149
 """Length of a block of residuals taken from one donor [pixel]; an eighth of the search window."""
 
+FADE_PX = 24
+"""Length over which one donor fades into the next [pixel]."""
+
 SHIFT_PX = 30
 """Largest shift of a block, which keeps airglow and mercury lines near their wavelengths [pixel]."""
 
@@ -136,17 +139,34 @@ def near_real_negatives(hosts: Spectra, n: int, generator: torch.Generator) -> S
     # a donor's own lines would be lines at a wavelength where the new galaxy has no mask
     own = lens_line_mask(hosts.z, hosts.first_pixel, npix) | ~good
     chi = torch.where(own, torch.randn(chi.shape, generator=generator), chi)
-    n_block = -(-npix // BLOCK_PX)
-    segment = (torch.arange(npix) // BLOCK_PX).expand(n, -1)  # (n, npix)
-    donor = torch.randint(n_host, (n, n_block), generator=generator).gather(1, segment)
-    shift = torch.randint(-SHIFT_PX, SHIFT_PX + 1, (n, n_block), generator=generator).gather(1, segment)
-    noise = chi[donor, (torch.arange(npix) + shift) % npix]
+    noise = _from_donors(chi, n, generator)
     host = torch.arange(n) % n_host
     ivar = hosts.ivar[host]
     flux = hosts.model[host] + torch.where(ivar > 0, noise / ivar.clamp_min(1e-12).sqrt(), 0.0)
     return Spectra(
         flux, ivar, hosts.z[host], no_lines(n), hosts.host[host.numpy()], hosts.model[host], hosts.first_pixel
     )
+
+
+def _from_donors(chi: Tensor, n: int, generator: torch.Generator) -> Tensor:
+    """Residuals of unit error, shape (n, npix), a row put together from blocks of several donors.
+
+    Where blocks meet one fades into the other with weights whose squares add up to 1, so that the scatter stays
+    and a step between the donors' levels does not look like an edge; where they meet is random.
+    """
+    n_donor, npix = chi.shape
+    n_block = -(-npix // BLOCK_PX) + 1
+    start = torch.randint(BLOCK_PX, (n, 1), generator=generator)
+    place = torch.arange(npix) + start  # (n, npix)
+    block, within = place // BLOCK_PX, place % BLOCK_PX
+    donor = torch.randint(n_donor, (n, n_block + 1), generator=generator)
+    shift = torch.randint(-SHIFT_PX, SHIFT_PX + 1, (n, n_block + 1), generator=generator)
+
+    def of(which: Tensor) -> Tensor:
+        return chi[donor.gather(1, which), (torch.arange(npix) + shift.gather(1, which)) % npix]
+
+    phase = (within - (BLOCK_PX - FADE_PX)).clamp_min(0) / FADE_PX * (torch.pi / 2)
+    return torch.cos(phase) * of(block) + torch.sin(phase) * of(block + 1)
 
 
 def injected(
