@@ -43,11 +43,18 @@ REASONS: dict[str, str] = {
 LISTED_PER_REASON = 1000
 """Non-fatal faults of one kind that are listed row by row for one file."""
 
+_UNIT_WORDS = {"ergs": "erg", "sec": "s", "ang": "a", "angstrom": "a", "angstroms": "a"}
 FLUX_UNIT_TEXT = "1e-17 erg/s/cm2/Angstrom"
 
 
 class Fault(DataError):
-    """A fatal fault of a file: `code` from REASONS, the sentence for people, and where it was found."""
+    """A fatal fault of a file: `code` from REASONS, the sentence for people, and where it was found.
+
+    ``content_hash`` and ``size`` are set where the file's bytes were read before they proved bad.
+    """
+
+    content_hash = ""
+    size = 0
 
     def __init__(self, code: str, reason: str, hdu: int | None = None) -> None:
         super().__init__(reason)
@@ -73,20 +80,23 @@ def flux_unit_ok(text: str | None) -> bool:
     """Whether a unit means 1e-17 erg/s/cm2/Angstrom; a file that states none is taken at SDSS's word."""
     if text is None or not text.strip():
         return True
-    plain = re.sub(r"[\s()\[\]*]+", "", text.lower().replace("**", "^"))
-    plain = plain.replace("10^-17", "1e-17").replace("1.0e-17", "1e-17").replace("1.e-17", "1e-17")
-    if not re.match(r"(1e-17)erg", plain):
+    plain = re.sub(r"[\s*]+", " ", text.lower().replace("**", "^"))
+    number = re.match(r"\s*(1(?:\.0*)?e-17|10 ?\^ ?\(?-17\)?)(.*)", plain)
+    if not number:
         return False
-    rest = plain[len("1e-17erg") :]
-    for part in (
-        r"(/cm\^?2|cm\^?-2)",
-        r"(/s(ec)?(?![a-z])|s(ec)?\^?-1)",
-        r"(/a(ng(strom)?s?)?|a(ng(strom)?s?)?\^?-1)",
-    ):
-        rest, found = re.subn(part, "", rest, count=1)
-        if not found:
-            return False
-    return rest in ("", ".", "/", "..")
+    divided = False
+    found = {}
+    for slash, word, power in re.findall(r"(/)|([a-z]+)\^?\(?(-?\d+)?|[0-9]", number[2]):
+        divided |= bool(slash)
+        if word:
+            found[_UNIT_WORDS.get(word, word)] = (int(power or 1), divided)
+    below = all(divided or power < 0 for name, (power, divided) in found.items() if name != "erg")
+    return below and {name: abs(power) for name, (power, _) in found.items()} == {
+        "erg": 1,
+        "s": 1,
+        "cm": 2,
+        "a": 1,
+    }
 
 
 def run2d_order(run2d: str | None) -> int:

@@ -121,6 +121,10 @@ def _load_file(conn: sa.Connection, path: str, summary: LensSummary) -> bool:
             if had != content_hash:
                 read = read_lens_file(bytes(content.buf))
     except Fault as fault:
+        content_hash, size = content_hash or fault.content_hash, size or fault.size
+        if had is not None and had == content_hash:
+            summary.unchanged += 1
+            return False
         summary.rejected += 1
         summary.reasons[fault.code] += 1
         failed = Batch(

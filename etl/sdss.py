@@ -250,6 +250,10 @@ class Ingest:
                 else:
                     self._load_catalogue(CatalogueLoader(path, content, had is not None))
         except Fault as fault:
+            content_hash, size = content_hash or fault.content_hash, size or fault.size
+            if had is not None and had == content_hash:
+                self._commit(Batch(unchanged=1, n_files=1))
+                return
             self._commit(
                 Batch(
                     files=[file_row(path, None, content_hash, size, 0, 1)],
@@ -364,7 +368,8 @@ def _unfinished(conn: sa.Connection) -> bool:
     left = conn.execute(
         sa.text(
             "select count(*) from job where command = 'ingest' and status in ('running', 'failed') "
-            "and job_id > (select coalesce(max(job_id), 0) from job where command = 'ingest' and status = 'done')"
+            "and job_id > "
+            "(select coalesce(max(job_id), 0) from job where command = 'ingest' and status = 'done')"
         )
     ).scalar_one()
     return bool(left)

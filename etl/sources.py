@@ -30,6 +30,7 @@ IN_MEMORY = 64 << 20
 """Files up to this size are read whole, larger ones are mapped [byte]."""
 
 PIECE = 8 << 20
+GZIP = b"\x1f\x8b"
 
 
 @dataclass
@@ -133,11 +134,14 @@ def opened(path: str) -> Iterator[Content]:
     TransientError
         When a disk is full.
     """
+    stored = Content(b"", "", 0)
     with contextlib.ExitStack() as stack:
         try:
-            content = _open_url(path, stack) if is_url(path) else _open_local(path, stack)
+            content = _open_url(path, stack, stored) if is_url(path) else _open_local(path, stack, stored)
         except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as exc:
-            raise Fault("truncated", f"the compressed file is cut short or damaged: {exc}") from exc
+            fault = Fault("truncated", f"the compressed file is cut short or damaged: {exc}")
+            fault.content_hash, fault.size = stored.content_hash, stored.size
+            raise fault from exc
         except OSError as exc:
             if exc.errno == errno.ENOSPC:
                 raise TransientError(f"no room to unpack {path}: {exc.strerror}") from exc
@@ -145,28 +149,23 @@ def opened(path: str) -> Iterator[Content]:
         yield content
 
 
-def _open_local(path: str, stack: contextlib.ExitStack) -> Content:
+def _open_local(path: str, stack: contextlib.ExitStack, stored: Content) -> Content:
     handle = stack.enter_context(open(path, "rb"))  # noqa: SIM115
-    size = os.fstat(handle.fileno()).st_size
-    if size <= IN_MEMORY:
-        data = handle.read()
-        content_hash = xxhash.xxh3_128_hexdigest(data)
-        return Content(_unpacked(data) if data[:2] == b"\x1f\x8b" else data, content_hash, size)
-    content_hash = _hash_of(handle)
-    if _magic(handle) == b"\x1f\x8b":
-        return Content(_unpack_to_file(handle, stack), content_hash, size)
-    return Content(_mapped(handle, stack), content_hash, size)
+    stored.size = os.fstat(handle.fileno()).st_size
+    if stored.size <= IN_MEMORY:
+        return _held(handle.read(), stored)
+    stored.content_hash = _hash_of(handle)
+    return Content(_mapped_or_unpacked(handle, stack), stored.content_hash, stored.size)
 
 
-def _open_url(path: str, stack: contextlib.ExitStack) -> Content:
+def _open_url(path: str, stack: contextlib.ExitStack, stored: Content) -> Content:
     import fsspec
 
     try:
         with fsspec.open(path, "rb", compression=None) as remote:
             first = remote.read(IN_MEMORY)
             if len(first) < IN_MEMORY:
-                digest = xxhash.xxh3_128_hexdigest(first)
-                return Content(_unpacked(first) if first[:2] == b"\x1f\x8b" else first, digest, len(first))
+                return _held(first, stored)
             spool = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
             while first:
                 spool.write(first)
@@ -174,14 +173,19 @@ def _open_url(path: str, stack: contextlib.ExitStack) -> Content:
     except (ImportError, ValueError, KeyError) as exc:
         raise Fault("unreadable", f"the URL cannot be opened: {exc}") from exc
     spool.flush()
-    content_hash = _hash_of(spool)
-    size = spool.tell()
-    packed = _magic(spool) == b"\x1f\x8b"
-    return Content(_unpack_to_file(spool, stack) if packed else _mapped(spool, stack), content_hash, size)
+    stored.content_hash, stored.size = _hash_of(spool), spool.tell()
+    return Content(_mapped_or_unpacked(spool, stack), stored.content_hash, stored.size)
 
 
-def _unpacked(data: bytes) -> bytes:
-    return gzip.decompress(data)
+def _held(data: bytes, stored: Content) -> Content:
+    """Content of a file read whole; ``stored`` learns of it before anything is unpacked."""
+    stored.content_hash, stored.size = xxhash.xxh3_128_hexdigest(data), len(data)
+    buf = gzip.decompress(data) if data[:2] == GZIP else data
+    return Content(buf, stored.content_hash, stored.size)
+
+
+def _mapped_or_unpacked(handle: Any, stack: contextlib.ExitStack) -> mmap.mmap:
+    return _unpack_to_file(handle, stack) if _magic(handle) == GZIP else _mapped(handle, stack)
 
 
 def _hash_of(handle: Any) -> str:

@@ -98,6 +98,10 @@ def _read_one(
             row = checked_row(raw)
             placed = writer.add(raw.pixels, raw.hdu)
     except Fault as fault:
+        content_hash, size = content_hash or fault.content_hash, size or fault.size
+        if had is not None and had == content_hash:
+            batch.unchanged += 1
+            return
         if fault.code == "not_sdss":
             batch.deferred.append(path)
             return
