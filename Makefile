@@ -34,7 +34,7 @@ bench: ## print the figures of README anew
 	for b in benchmarks/bench_*.py; do $(BIN)/python $$b || exit 1; done
 
 docs: ## write the data dictionary anew
-	$(BIN)/lensmine db dictionary > docs/dictionary.md
+	$(BIN)/lensmine db dictionary --format md > docs/dictionary.md
 
 ci: ## exactly what continuous integration runs
 	.ci/run

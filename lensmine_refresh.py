@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 COMMAND = "refresh"
 PACKAGED = "lenscat"
-Step = tuple[str, Callable[["RefreshConfig"], dict[str, Any]]]
+Step = Callable[["RefreshConfig", bool], dict[str, Any]]
+"""Does one thing, told whether a step before it changed something; says with ``changed`` whether it did."""
 
 
 def register(app: typer.Typer) -> None:
@@ -127,9 +128,10 @@ def refresh(config: RefreshConfig) -> dict[str, Any]:
         began = time.perf_counter()
         report: dict[str, Any] = {}
         try:
-            for name, step in STEPS:
-                report[name] = step(config)
-            changed = any(step.get("changed") for step in report.values())
+            changed = False
+            for name, step in STEPS.items():
+                report[name] = step(config, changed)
+                changed = changed or bool(report[name].get("changed"))
             message = _summary(report, changed, time.perf_counter() - began)
             status = "done" if changed else "nothing-to-do"
         except BaseException as exc:
@@ -226,7 +228,7 @@ def _end_job(
         )
 
 
-def _ingest(config: RefreshConfig) -> dict[str, Any]:
+def _ingest(config: RefreshConfig, changed: bool) -> dict[str, Any]:
     """Read new and changed survey files."""
     if not config.ingest.sdss:
         return {}
@@ -239,7 +241,7 @@ def _ingest(config: RefreshConfig) -> dict[str, Any]:
     return {**done.as_dict(), "changed": not done.nothing_new, "text": text}
 
 
-def _lenses(config: RefreshConfig) -> dict[str, Any]:
+def _lenses(config: RefreshConfig, changed: bool) -> dict[str, Any]:
     """Read new and changed catalogues of known lenses."""
     if not config.ingest.lenses:
         return {}
@@ -258,7 +260,7 @@ def _lenses(config: RefreshConfig) -> dict[str, Any]:
     }
 
 
-def _score(config: RefreshConfig) -> dict[str, Any]:
+def _score(config: RefreshConfig, changed: bool) -> dict[str, Any]:
     """Score what is new or stale with every model."""
     from scoring.run import score
 
@@ -270,7 +272,7 @@ def _score(config: RefreshConfig) -> dict[str, Any]:
     return {"runs": [run.as_dict() for run in runs], "changed": n > 0, "text": f"{n:,} spectra scored"}
 
 
-def _fit(config: RefreshConfig) -> dict[str, Any]:
+def _fit(config: RefreshConfig, changed: bool) -> dict[str, Any]:
     """Fit the hits that have no current fit."""
     from scoring.fits.run import fit_hits
 
@@ -279,7 +281,7 @@ def _fit(config: RefreshConfig) -> dict[str, Any]:
     return {"models": [fit.as_dict() for fit in fits], "changed": n > 0, "text": f"{n:,} hits fitted"}
 
 
-def _count(config: RefreshConfig) -> dict[str, Any]:
+def _count(config: RefreshConfig, changed: bool) -> dict[str, Any]:
     """Count the candidates, and note a hash by which the next run sees whether they changed."""
     import hashlib
 
@@ -310,13 +312,47 @@ def _last_summary(conn: sa.Connection) -> dict[str, Any]:
     return json.loads(found) if isinstance(found, str) else dict(found or {})
 
 
-STEPS: tuple[Step, ...] = (
-    ("ingest", _ingest),
-    ("lenses", _lenses),
-    ("score", _score),
-    ("fit", _fit),
-    ("candidates", _count),
-)
+def _evaluate(config: RefreshConfig, changed: bool) -> dict[str, Any]:
+    """Figures over the simulated targets, when something changed and there are any."""
+    if not (config.evaluate.injections and changed):
+        return {}
+    from schema.engine import connect_engine, read_frame
+    from scoring.evaluate.record import save
+    from scoring.evaluate.stored import evaluate_stored
+
+    query = """
+        select distinct model.name from injection
+        inner join current_score on current_score.target_id = injection.target_id
+        inner join model on model.model_id = current_score.model_id where injection.is_lens"""
+    with connect_engine(config.db, read_only=True).connect() as conn:
+        scored = set(read_frame(conn, query)["name"])
+    found = [evaluate_stored(config.db, model) for model in config.score.models if model in scored]
+    save(config.db, found)
+    last = [each.curve("completeness_after")[-1].value for each in found]
+    said = ", ".join(f"{each.model} {100 * value:.0f}%" for each, value in zip(found, last, strict=True))
+    return {"text": f"completeness after all cuts: {said}" if found else "", "changed": bool(found)}
+
+
+def _export(config: RefreshConfig, changed: bool) -> dict[str, Any]:
+    """Write the candidates anew, when they changed or a file is missing."""
+    if not config.export.candidates:
+        return {}
+    from scoring.export import export
+
+    files = [path for path in config.export.candidates if changed or not Path(path).exists()]
+    rows = [export(config.db, path).n_rows for path in files]
+    return {"files": files, "rows": rows, "changed": bool(files), "text": f"{len(files)} files written"}
+
+
+STEPS: dict[str, Step] = {
+    "ingest": _ingest,
+    "lenses": _lenses,
+    "score": _score,
+    "fit": _fit,
+    "candidates": _count,
+    "evaluate": _evaluate,
+    "export": _export,
+}
 
 
 def _summary(report: dict[str, Any], changed: bool, seconds: float) -> str:

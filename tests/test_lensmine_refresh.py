@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from lensmine_config import IngestSettings, RefreshConfig, ScoreSettings
+from lensmine_config import ExportSettings, IngestSettings, RefreshConfig, ScoreSettings
 from lensmine_refresh import only_one, refresh
 from lensmine_status import collect_status
 from schema.engine import connect_engine
 from schema.errors import TransientError, UserError
 from schema.tables import job, spec_obj, spectrum
 from scoring.mock_population import MockRecipe
-from scoring.mocksurvey import MockSurvey, write_mock_survey
+from scoring.mocksurvey import MockSurvey, load_truth, write_mock_survey
 
 MODEL = "matched_filter_lae"
 
@@ -26,12 +27,13 @@ def survey(tmp_path_factory: pytest.TempPathFactory) -> MockSurvey:
 
 
 @pytest.fixture
-def config(survey: MockSurvey, db: str) -> RefreshConfig:
+def config(survey: MockSurvey, db: str, tmp_path: Path) -> RefreshConfig:
     """Settings of a refresh of that survey with the matched filter, which needs no weights."""
     return RefreshConfig(
         db=db,
         ingest=IngestSettings(sdss=(str(survey.specobj), str(survey.spectra)), lenses=(str(survey.lenses),)),
         score=ScoreSettings(models=(MODEL,)),
+        export=ExportSettings(candidates=(str(tmp_path / "candidates.csv"),)),
     )
 
 
@@ -41,14 +43,21 @@ def jobs(db: str) -> list[sa.RowMapping]:
         return list(conn.execute(query).mappings())
 
 
-def test_refresh_does_all_once_then_nothing_then_only_what_is_stale(config: RefreshConfig) -> None:
+def test_refresh_does_all_once_then_nothing_then_only_what_is_stale(
+    config: RefreshConfig, survey: MockSurvey
+) -> None:
     assert config.db is not None
     first = refresh(config)
     assert first["status"] == "done"
     assert first["ingest"]["spectra"] == 299
     assert first["score"]["runs"][0]["n_scored"] > 150
     assert first["fit"]["models"][0]["n_fitted"] > 5
+    exported = Path(config.export.candidates[0])
+    lines = [line for line in exported.read_text().splitlines() if not line.startswith("#")]
+    assert len(lines) == first["candidates"]["counts"][MODEL] + 1
+    stamp = exported.stat().st_mtime_ns
     again = refresh(config)
+    assert exported.stat().st_mtime_ns == stamp  # the same candidates are not written again
     assert (again["status"], again["changed"]) == ("nothing-to-do", False)
     assert again["message"].startswith("nothing new")
 
@@ -61,9 +70,11 @@ def test_refresh_does_all_once_then_nothing_then_only_what_is_stale(config: Refr
             .limit(1)
         ).scalar_one()
         conn.execute(sa.update(spec_obj).where(spec_obj.c.target_id == one).values(z=0.45))
+        load_truth(conn, survey.truth)
     stale = collect_status(config.db)["scores"][0]
     assert (stale["todo"], stale["redshift_changed"], stale["never_scored"]) == (1, 1, 0)
     third = refresh(config)
+    assert "completeness after all cuts" in third["message"]  # now that there are simulated targets
     assert third["score"]["runs"][0]["n_scored"] == 1
     status = collect_status(config.db)
     assert status["scores"][0]["todo"] == 0
