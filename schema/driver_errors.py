@@ -36,7 +36,7 @@ def translated(exc: BaseException, url: str) -> LensmineError | None:
         return UserError(f"{where} cannot be opened: permission denied")
     if state == "3D000" or re.search(r'database "[^"]*" does not exist', text):
         return UserError(f"the server has no such database: {where}; make it with createdb")
-    if state in ("28P01", "28000") or "password authentication failed" in text:
+    if state in ("28P01", "28000") or re.search(r'password authentication|role "[^"]*" does not exist', text):
         return UserError(f"the server refused the login: {where} ({first})")
     if state[:2] in ("08", "57") or state in ("53300", "53200"):
         return TransientError(f"{where}: {first}; try again later")

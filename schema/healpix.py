@@ -75,7 +75,11 @@ def _cover(
     ra_deg: float, dec_deg: float, radius_arcsec: float, order: int, *, flat: bool
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Cells that a cone touches, and their orders: an inclusive cover."""
-    radius = min(math.radians((radius_arcsec + _MARGIN_ARCSEC) / 3600.0), math.pi)
+    if radius_arcsec > 90 * 3600:  # cdshealpix 0.9 leaves cells out of cones beyond some 130 degrees
+        order = order if flat else 0
+        whole = np.arange(12 << (2 * order), dtype=np.int64)
+        return whole, np.full(len(whole), order, dtype=np.int64)
+    radius = math.radians((radius_arcsec + _MARGIN_ARCSEC) / 3600.0)
     cells, depths, _ = _rust.cone_search(
         np.uint8(order),
         np.uint8(min(2, ORDER - order)),

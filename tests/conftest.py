@@ -14,6 +14,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -31,7 +32,7 @@ def data_dir() -> Path:
     folder = Path(os.environ.get("LENSMINE_TEST_DATA", REPO.parent / "shared" / "data"))
     if not folder.is_dir():
         pytest.skip(
-            f"no survey files at {folder}: set LENSMINE_TEST_DATA to the folder that holds catalogs/ and spectra/"
+            f"no survey files at {folder}: set LENSMINE_TEST_DATA to the folder with catalogs/ and spectra/"
         )
     return folder
 
@@ -102,7 +103,9 @@ def postgres_server() -> Iterator[str]:
     """Socket folder of a server of this test process; an installed server where there is one."""
     home = Path(tempfile.mkdtemp(prefix="lensmine-pg-"))
     programs, user = _server_programs(home), _server_user()
-    who = {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    who: dict[str, Any] = (
+        {} if user is None else {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    )
     if user is not None:
         os.chown(home, user.pw_uid, user.pw_gid)
     env = {**os.environ, "HOME": str(home), "LC_ALL": "C.UTF-8"}
@@ -114,8 +117,9 @@ def postgres_server() -> Iterator[str]:
     if made.returncode:
         raise RuntimeError(f"initdb failed: {made.stderr}")
     settings = {
-        "listen_addresses": "", "unix_socket_directories": str(home), "fsync": "off", "full_page_writes": "off",
-        "synchronous_commit": "off", "shared_buffers": "64MB", "autovacuum": "off", "max_connections": "40",
+        "listen_addresses": "", "unix_socket_directories": str(home), "max_connections": "40",
+        "fsync": "off", "full_page_writes": "off", "synchronous_commit": "off",
+        "shared_buffers": "64MB", "autovacuum": "off",
     }  # fmt: skip
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     with open(home / "server.log", "wb") as log:

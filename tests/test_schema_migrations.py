@@ -135,7 +135,7 @@ def test_a_drift_is_found(db: str) -> None:
 
 
 def test_foreign_keys_hold_at_commit(db: str) -> None:
-    """PostgreSQL refuses a child without its parent, in whatever order they load; DuckDB leaves it to check."""
+    """PostgreSQL refuses a child without its parent, in any order of loading; DuckDB leaves it to check."""
     row = {c.name: value(c) for c in metadata.tables["spec_obj"].c}
     engine = connect_engine(db)
     if engine.dialect.name == "duckdb":

@@ -60,7 +60,7 @@ def test_every_type_round_trips(db: str) -> None:
     with engine.connect() as conn:
         back = {r["reject_id"]: r for r in conn.execute(sa.select(reject)).mappings()}
         for row in rejects:
-            for column in reject.c.keys():
+            for column in list(reject.c.keys()):
                 assert back[row["reject_id"]][column] == row.get(column), column
         values = dict(conn.execute(sa.select(cut_setting.c.name, cut_setting.c.value)).all())
         assert np.isnan(values["nan"])
@@ -89,7 +89,8 @@ def test_arrow_blocks(db: str, n: int) -> None:
         insert_rows(conn, reject, kinds.slice(n // 3))
         got = read_frame(
             conn,
-            "select count(*) n, sum(length(native_id)) chars, sum(hpx29) h, count(distinct native_id) d from target",
+            "select count(*) n, sum(length(native_id)) chars, sum(hpx29) h, count(distinct native_id) d "
+            "from target",
         ).iloc[0]
         names = whole["native_id"].to_pylist()
         assert got["n"] == n == got["d"]
@@ -157,7 +158,7 @@ def test_delete_keys(db: str) -> None:
 
 def test_rollback_leaves_nothing(db: str) -> None:
     engine = connect_engine(db)
-    with pytest.raises(RuntimeError, match="stop"), engine.begin() as conn:
+    with pytest.raises(RuntimeError, match="stop"), engine.begin() as conn:  # noqa: PT012
         insert_rows(conn, target, target_rows(10))
         upsert_rows(conn, target, target_rows(20), key=["target_id"])
         raise RuntimeError("stop")
@@ -180,5 +181,5 @@ def test_bad_rows_are_refused(db: str) -> None:
             upsert_rows(conn, model, [{"name": "x"}], key=["model_id"])
     with engine.begin() as conn:
         insert_rows(conn, target, [row])
-    with pytest.raises(Exception, match="(?i)duplicate key"), engine.begin() as conn:
+    with pytest.raises(Exception, match=r"(?i)duplicate key"), engine.begin() as conn:
         insert_rows(conn, target, [row])
