@@ -1,8 +1,8 @@
 """A network in 8-bit integers: quantised once for its weights, and refused if it loses lenses.
 
-ONNX Runtime quantises with the ranges seen on calibration spectra, and OpenVINO runs the result. The first and
-the last layers stay in fp32: they cost little and carry the most. The int8 network is a model version of its
-own, and what was measured on it stands in its card.
+ONNX Runtime quantises with the ranges seen on calibration spectra, and OpenVINO runs the result. The first
+and the last layers stay in fp32: they cost little and carry the most. The int8 network is a model version of
+its own, and what was measured on it stands in its card.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def export_onnx(model: SpectralModel, path: Path) -> None:
             input_names=["x"],
             output_names=["logit"],
             dynamic_axes={"x": {0: "n"}, "logit": {0: "n"}},
-            opset_version=17,
+            opset_version=18,  # OpenVINO drops the axes of ReduceLogSumExp as older sets write them
             dynamo=False,
         )
 
