@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from schema import engine
 
-NEXT = {"score": "lensmine score {model} {selection}", "fit": "lensmine fit {model}"}
+NEXT = {"score": "lensmine score {model} {selection}", "fit": "lensmine fit --model {model}"}
 
 REASONS_SQL = """
 with todo as ({todo}),
