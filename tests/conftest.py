@@ -83,7 +83,7 @@ def postgres_database(postgres_server: str) -> Callable[[str], Iterator[str]]:
 
     def run(statement: str) -> None:
         with psycopg.connect(url("postgres"), autocommit=True) as conn:
-            conn.execute(statement)  # type: ignore[arg-type]
+            conn.execute(statement)
 
     def make(template: str) -> Iterator[str]:
         name = f"test_{next(_serial)}"
