@@ -158,6 +158,7 @@ def add_common(
     logit: ArrayLike,
     groups: ArrayLike | None,
     n_resamples: int = 200,
+    calibration: bool = True,
 ) -> None:
     """Figures of the ranking and of the probabilities, each with a bootstrap interval, and their curves.
 
@@ -171,6 +172,8 @@ def add_common(
         Objects that share what scatters; None where each stands alone.
     n_resamples : int
         Bootstrap resamples.
+    calibration : bool
+        Whether probabilities are judged too: only where the share of lenses is that of the calibration.
     """
     y, s = np.asarray(label, dtype=bool), np.asarray(logit, dtype=float)
     p = probability(s)
@@ -179,8 +182,9 @@ def add_common(
         "roc_area": lambda rows: metrics.roc_area(y[rows], s[rows]),
         "ranking_performance": lambda rows: metrics.ranking_performance(y[rows], s[rows]),
         "ranking_performance_half": lambda rows: metrics.ranking_performance(y[rows], s[rows], "half"),
-        "calibration_error": lambda rows: metrics.expected_calibration_error(y[rows], p[rows]),
     }
+    if calibration:
+        figures["calibration_error"] = lambda rows: metrics.expected_calibration_error(y[rows], p[rows])
 
     def every(rows: Ints) -> Array:
         if not y[rows].any() or y[rows].all():
@@ -198,6 +202,8 @@ def add_common(
     rank, recovered = thinned(*metrics.tracer_recovery_curve(y, s), logarithmic=True)
     lo, hi = clopper_pearson(np.rint(recovered * y.sum()), y.sum())
     evaluation.add_curve("trc", rank, recovered, lo, hi, int(y.sum()))
+    if not calibration:
+        return
     bins = metrics.reliability(y, p, np.linspace(0, 1, 11))
     some = bins.n > 0
     lo, hi = clopper_pearson(bins.n_positive, bins.n)

@@ -170,7 +170,7 @@ def evaluate_injections(
             evaluation.add_curve("gain_flux", levels, value[j, rows], lo[j, rows], hi[j, rows], n[rows])
         t = model.default_threshold
         evaluation.metrics += at_threshold(drawn.label[every], s[every], float(np.log(t / (1 - t))))
-        add_common(evaluation, drawn.label[every], s[every], host[every], 100)
+        add_common(evaluation, drawn.label[every], s[every], host[every], 100, calibration=False)
         out.append(evaluation)
     return out
 

@@ -164,14 +164,14 @@ def _trc(axes: Axes, found: Sequence[Evaluation]) -> None:
     axes.plot(rank, rank, color="0.6", linewidth=0.9, linestyle=":", label="no discrimination")
     axes.set(xscale="log", xlim=(1 / total, 1), ylim=(0, 1.02))
     axes.set(xlabel="share of the list, best first", ylabel="share of lenses recovered")
-    axes.legend(loc="lower right", title="ranking performance", title_fontsize=8, fontsize=7)
+    axes.legend(loc="upper left", title="ranking performance", title_fontsize=8, fontsize=7)
 
 
 def _reliability(axes: Axes, found: Sequence[Evaluation]) -> None:
     axes.plot([0, 1], [0, 1], color="0.6", linewidth=0.9, linestyle="--")
     _points(axes, found, "reliability")
     labels = [f"{each.model}  (error {each.get('calibration_error').value:.4f})" for each in found]
-    axes.legend(axes.get_legend_handles_labels()[0], labels, loc="upper left")
+    axes.legend(axes.get_legend_handles_labels()[0], labels, loc="lower right")
     axes.set(xlim=(-0.02, 1.02), xlabel="probability given", ylabel="share that are lenses")
 
 

@@ -151,8 +151,8 @@ def near_real_negatives(hosts: Spectra, n: int, generator: torch.Generator) -> S
 def _from_donors(chi: Tensor, n: int, generator: torch.Generator) -> Tensor:
     """Residuals of unit error, shape (n, npix), a row put together from blocks of several donors.
 
-    Where blocks meet one fades into the other with weights whose squares add up to 1, so that the scatter stays
-    and a step between the donors' levels does not look like an edge; where they meet is random.
+    Where blocks meet one fades into the other with weights whose squares add up to 1, so that the scatter
+    stays and a step between the donors' levels does not look like an edge; where they meet is random.
     """
     n_donor, npix = chi.shape
     n_block = -(-npix // BLOCK_PX) + 1
