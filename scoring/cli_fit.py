@@ -79,7 +79,7 @@ def attrition(model: ModelOption = None, db: DbOption = None, as_json: JsonOptio
                 )
                 table.add_row(r["step"], *(f"{n:,}" for n in counts), r["description"])
         table.title = name[0]
-        console.out.print(table)
+        _show(table)
 
 
 def candidates(
@@ -113,7 +113,7 @@ def candidates(
             r["model"],
         )  # fmt: skip
     table.caption = "flux in 1e-17 erg/s/cm2; skewness is the shape parameter of the skew-normal profile"
-    console.out.print(table)
+    _show(table)
     if limit and len(rows) > limit:
         console.err.print(f"{limit} of {len(rows):,} candidates; --limit 0 prints all")
 
@@ -153,7 +153,7 @@ def explain(
                 table.add_row(
                     "ok" if s["passes"] else "FAILS", s["step"], s["found"].replace("[", "\\["), s["asked"]
                 )
-            console.out.print(table)
+            _show(table)
     if not found["verdicts"]:
         console.out.print("no model has scored anything yet", markup=False)
 
@@ -182,26 +182,21 @@ def export(
         console.out.print(report.line(), markup=False)
 
 
+def _show(table: Table) -> None:
+    """Print a table as wide as the terminal, at least 110; when nobody watches, as wide as it needs to be."""
+    from schema.console import out
+
+    out.print(table, width=max(out.width, 110) if out.is_terminal else 200)
+
+
 def _table(*columns: str) -> Table:
     from rich.table import Table
 
-    numbers = (
-        "in",
-        "out",
-        "dropped",
-        "injected in",
-        "injected out",
-        "z_L",
-        "z_s",
-        "m_i",
-        "Lya flux",
-        "skewness",
-    )
+    text = ("what the step asks", "found", "asked")
+    left = (*text, "", "name", "plate-mjd-fiber", "model", "step", "cut")
     table = Table(box=None, pad_edge=False, title_justify="left", caption_justify="left")
     for name in columns:
-        table.add_column(
-            name, justify="right" if name in (*numbers, "probability") else "left", no_wrap=name == "name"
-        )
+        table.add_column(name, justify="left" if name in left else "right", no_wrap=name not in text)
     return table
 
 
@@ -245,7 +240,8 @@ def _about_target(found: dict[str, Any]) -> list[str]:
     for s in found["spectra"]:
         lines.append(
             f"  spectrum{' (primary)' if s['is_primary'] else ''}: {s['file']} HDU {s['hdu']} "
-            f"row {s['source_row']}, {s['n_good_window']} good pixels in the window; shard {s['shard']} row {s['shard_row']}"
+            f"row {s['source_row']}, {s['n_good_window']} good pixels in the window; "
+            f"shard {s['shard']} row {s['shard_row']}"
         )
     if not found["spectra"]:
         lines.append("  no spectrum of it is in the database; ingest its spec file")
@@ -264,7 +260,8 @@ def _about_score(v: dict[str, Any]) -> list[str]:
         )
         lines.append(
             f"run {s['run_id']}: selection {s['selection']} v{s['selection_version']}, {s['backend']} "
-            f"{s['precision']}, weights {str(v['weights_hash'])[:16]}, preprocessing {str(v['preprocessing_hash'])[:16]}"
+            f"{s['precision']}, "
+            f"weights {str(v['weights_hash'])[:16]}, preprocessing {str(v['preprocessing_hash'])[:16]}"
         )
     if f and f["line_flux"] is not None:
         lines.append(
