@@ -3,8 +3,8 @@
     python benchmarks/bench_xmatch.py [--targets 1000000] [--postgres URL] [--json]
 
 Lens positions are lenscat's; a fifth of the targets lies within 10 arcsec of a lens, the rest is spread over
-the sky. Both engines must find exactly the pairs of ``search_around_sky``, and for each target the nearest lens
-of ``match_to_catalog_sky``; the time of a query is that of view known_lens_match, from committed rows.
+the sky. Both engines must find exactly the pairs of ``search_around_sky``, and for each target the nearest
+lens of ``match_to_catalog_sky``; timed is the query of view known_lens_match, from committed rows.
 """
 
 from __future__ import annotations
@@ -141,7 +141,8 @@ def main() -> None:
                     "engine": name, "seconds": seconds, "pairs": len(ours),
                     "same_pairs": ours == theirs, "same_nearest": same_nearest,
                     "search_around_sky_s": around, "match_to_catalog_sky_s": nearest,
-                    "times_search_around_sky": around / seconds, "times_match_to_catalog_sky": nearest / seconds,
+                    "times_search_around_sky": around / seconds,
+                    "times_match_to_catalog_sky": nearest / seconds,
                 }
             )  # fmt: skip
     if options.json:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import functools
 import re
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -93,6 +95,8 @@ def _type_name(kind: Any) -> str:
     return str(kind).lower()
 
 
+@functools.cache
+@functools.cache
 def _views() -> list[Relation]:
     """The views as an empty scratch database makes them; a column takes unit and UCD from where it comes."""
     views = []

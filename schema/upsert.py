@@ -6,9 +6,10 @@ it runs inside the caller's transaction, and needs no per-row Python.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -16,11 +17,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
-from schema.engine import driver_errors, raw_connection
+from schema.engine import declares_keys, driver_errors, raw_connection
 from schema.errors import DataError
 from schema.pgcopy import encode
 
 Rows: TypeAlias = "Sequence[Mapping[str, Any]] | pa.Table"
+
+BULK_ROWS = 50_000
+"""Rows from which `bulk_load` drops and remakes keys and indexes."""
 
 _serial = itertools.count()
 
@@ -129,6 +133,43 @@ def delete_keys(conn: sa.Connection, table: sa.Table, column: str, values: Any) 
     )
     conn.execute(sa.text(f"drop table {stage}"))
     return int(done.rowcount)
+
+
+@contextlib.contextmanager
+def bulk_load(conn: sa.Connection, tables: Sequence[sa.Table], n_rows: int) -> Iterator[None]:
+    """Around a load that is large against what is there: keys and indexes are dropped, and made anew after it.
+
+    Checking a foreign key row by row and growing an index costs more than the COPY itself; in one sweep at the
+    end both take a fraction. It is one transaction, so a killed load leaves keys, indexes and rows as they
+    were. The tables are locked until it commits. Nothing is done on DuckDB, or for a small load.
+
+    Parameters
+    ----------
+    conn : sqlalchemy.Connection
+        Its transaction must last around the whole load.
+    tables : sequence of sqlalchemy.Table
+        Tables that are filled.
+    n_rows : int
+        Rows that are expected in each.
+    """
+    large = [t for t in tables if declares_keys(conn) and n_rows >= max(BULK_ROWS, _rows_about(conn, t))]
+    for table in large:
+        for index in table.indexes:
+            conn.execute(sa.text(f"drop index if exists {index.name}"))
+        for fk in table.foreign_key_constraints:
+            conn.execute(sa.text(f"alter table {table.name} drop constraint if exists {fk.name}"))
+    yield
+    for table in large:
+        for index in table.indexes:
+            conn.execute(sa.schema.CreateIndex(index))
+        for fk in table.foreign_key_constraints:
+            conn.execute(sa.schema.AddConstraint(fk, isolate_from_table=False))
+
+
+def _rows_about(conn: sa.Connection, table: sa.Table) -> int:
+    """Rows of a PostgreSQL table by its statistics."""
+    query = sa.text("select greatest(reltuples, 0) from pg_class where oid = to_regclass(:name)")
+    return int(conn.execute(query, {"name": table.name}).scalar() or 0)
 
 
 def to_arrow(table: sa.Table, rows: Rows) -> pa.Table:

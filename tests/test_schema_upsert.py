@@ -11,8 +11,8 @@ import sqlalchemy as sa
 
 from schema.engine import connect_engine, read_frame
 from schema.errors import DataError
-from schema.tables import cut_setting, job, model, reject, selection, target
-from schema.upsert import delete_keys, insert_rows, upsert_rows
+from schema.tables import cut_setting, job, model, reject, selection, spec_obj, target
+from schema.upsert import bulk_load, delete_keys, insert_rows, upsert_rows
 
 NOW = datetime.datetime(2026, 3, 1, 12, 30, 15, 123456, tzinfo=datetime.UTC)
 OLD = datetime.datetime(1969, 7, 20, 20, 17, 40, 1, tzinfo=datetime.UTC)
@@ -183,3 +183,32 @@ def test_bad_rows_are_refused(db: str) -> None:
         insert_rows(conn, target, [row])
     with pytest.raises(Exception, match=r"(?i)duplicate key"), engine.begin() as conn:
         insert_rows(conn, target, [row])
+
+
+def test_bulk_load_remakes_keys_and_indexes(db: str) -> None:
+    """After a large load the keys and indexes stand as before, and a missing parent is still refused."""
+    engine = connect_engine(db)
+
+    def keys() -> tuple[set[str], set[str]]:
+        inspector = sa.inspect(engine)
+        return (
+            {str(i["name"]) for i in inspector.get_indexes("spec_obj")},
+            {f"{k['name']} {k['options']}" for k in inspector.get_foreign_keys("spec_obj")},
+        )
+
+    def load(first: int, n: int, parents: int) -> None:
+        ids = np.arange(first, first + n)
+        with engine.begin() as conn, bulk_load(conn, [target, spec_obj], 60_000):
+            insert_rows(conn, spec_obj, pa.table({"target_id": ids, "is_primary": np.ones(n, bool)}))
+            insert_rows(conn, target, target_rows(parents, first))
+
+    before = keys()
+    load(0, 60_000, 60_000)
+    assert keys() == before
+    if engine.dialect.name == "postgresql":
+        assert all(before)
+        with pytest.raises(sa.exc.IntegrityError, match="fk_spec_obj_target_id"):
+            load(100_000, 3, 2)
+        assert keys() == before
+    with engine.connect() as conn:
+        assert conn.execute(sa.select(sa.func.count()).select_from(spec_obj)).scalar() == 60_000
