@@ -137,10 +137,10 @@ def delete_keys(conn: sa.Connection, table: sa.Table, column: str, values: Any) 
 
 @contextlib.contextmanager
 def bulk_load(conn: sa.Connection, tables: Sequence[sa.Table], n_rows: int) -> Iterator[None]:
-    """Around a load that is large against what is there: keys and indexes are dropped, and made anew after it.
+    """Around a load that is large against what is there: drops keys and indexes, and makes them anew.
 
-    Checking a foreign key row by row and growing an index costs more than the COPY itself; in one sweep at the
-    end both take a fraction. It is one transaction, so a killed load leaves keys, indexes and rows as they
+    Checking a foreign key row by row and growing an index costs more than the COPY itself; in one sweep at
+    the end both take a fraction. It is one transaction, so a killed load leaves keys, indexes and rows as they
     were. The tables are locked until it commits. Nothing is done on DuckDB, or for a small load.
 
     Parameters

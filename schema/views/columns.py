@@ -5,7 +5,7 @@ from __future__ import annotations
 _Z = "src.redshift"
 _LENS_Z = "Redshift of the lens: z of the spectrum, spec_obj.z."
 _REST = "Wavelength of the hit in the rest frame of the lens."
-_P = "Chance of so many hits near this one, were they spread evenly (Poisson)."
+_P = "Chance of so many hits near this one, were they spread as those around it."
 
 VIEW_COLUMNS: dict[str, tuple[str, str, str]] = {
     "airglow_n_expected": ("Hits expected near this observed wavelength.", "", "meta.number"),
@@ -21,7 +21,7 @@ VIEW_COLUMNS: dict[str, tuple[str, str, str]] = {
     "attrition.step": ("Name of the step: a cut, or scored and hit.", "", "meta.id"),
     "attrition.step_no": ("Position of the step.", "", "meta.number"),
     "first_failed_cut": ("First cut that the hit fails; null for a candidate.", "", "meta.code.status"),
-    "fit_status": ("Status of the line fit; null when none was made.", "", "meta.code.status"),
+    "fit_status": ("Status of the line fit, or: not fitted yet.", "", "meta.code.status"),
     "known_lens": ("Name of the nearest known lens.", "", "meta.id"),
     "known_lens_id": ("Nearest known lens.", "", "meta.id"),
     "known_lens_sep_arcsec": ("Separation from it.", "arcsec", "pos.angDistance"),
