@@ -32,6 +32,7 @@ def evaluate_paper_test(
     n: int = 15_000,
     seed: int = 2018,
     progress: Callable[[int, int], None] | None = None,
+    peak_law: str = "log-uniform",
 ) -> list[Evaluation]:
     """Score the paper's test set with every model and work out the figures.
 
@@ -45,6 +46,8 @@ def evaluate_paper_test(
         Seed of the test set.
     progress : callable, optional
         Called with spectra done and spectra in all.
+    peak_law : str
+        Distribution of the lines' peaks, of which the paper gives the lower limit only: see `PublishedRecipe`.
 
     Returns
     -------
@@ -55,7 +58,7 @@ def evaluate_paper_test(
     """
     from scoring.backends import make_backend
 
-    recipe = PublishedRecipe()
+    recipe = PublishedRecipe(peak_law=peak_law)
     runners = [make_backend(model) for model in models]
     found: list[list[np.ndarray]] = [[] for _ in models]
     label, peak, wave = [], [], []

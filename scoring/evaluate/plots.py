@@ -99,8 +99,7 @@ def _caption(found: Sequence[Evaluation]) -> str:
     if "seed" in first.recipe:
         parts.append(f"seed {first.recipe['seed']}")
     parts.append(f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}")
-    half = (len(parts) + 1) // 2 if len(parts) > 2 else 1
-    return ", ".join(parts[:half]) + "\n" + ", ".join(parts[half:])
+    return parts[0] + "\n" + ", ".join(parts[1:])
 
 
 def _xy(each: Evaluation, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
