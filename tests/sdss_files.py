@@ -34,7 +34,7 @@ def row(**given: Any) -> dict[str, Any]:
         "PLATE": 4055, "MJD": 55359, "FIBERID": 7, "RUN2D": "v5_7_0", "RUN1D": "v5_7_0",
         "PLUG_RA": 236.4, "PLUG_DEC": 1.8, "RA": 236.5, "DEC": 1.9, "OBJTYPE": "GALAXY", "CLASS": "GALAXY",
         "SUBCLASS": "", "Z": 0.5, "Z_ERR": 1e-4, "ZWARNING": 0, "Z_NOQSO": 0.5, "CLASS_NOQSO": "GALAXY",
-        "SN_MEDIAN_ALL": 3.0, "SPECTROFLUX": [1.0, 2.0, 3.0, 4.0, 5.0], "CMODELMAG": [23.0, 22.0, 21.0, 20.5, 20.0],
+        "SN_MEDIAN_ALL": 3.0, "SPECTROFLUX": [1.0, 2.0, 3.0, 4.0, 5.0], "CMODELMAG": [23.0, 22.0, 21.0, 20.5, 20.0],  # noqa: E501
         "VDISP": 210.0, "ANYANDMASK": 0, "BOSS_TARGET1": (1 << 60) + 1,
     }  # fmt: skip
     values.update(given)
@@ -65,8 +65,8 @@ def table(rows: list[dict[str, Any]], **header: Any) -> fits.BinTableHDU:
 
 
 def spec_file(path: Path, *, bunit: str | None = UNIT, drop: tuple[str, ...] = (), names: bool = True,
-              change: dict[str, np.ndarray] | None = None, seed: int = 0, npix: int = NPIX, **given: Any) -> Path:  # fmt: skip
-    """Write a spec file; ``change`` replaces pixel columns, ``drop`` leaves some out, the rest sets its row."""
+              change: dict[str, np.ndarray] | None = None, seed: int = 0, npix: int = NPIX, **given: Any) -> Path:  # fmt: skip # noqa: E501
+    """Write a spec file; ``change`` replaces pixel columns, ``drop`` leaves some out, the rest sets its row."""  # noqa: E501
     primary = fits.PrimaryHDU()
     primary.header["RA"], primary.header["DEC"] = 236.0, 1.0
     if bunit is not None:
@@ -91,7 +91,7 @@ def plate_files(folder: Path, plate: int = 4055, mjd: int = 55359, n: int = 5) -
     spectra = [pixels(k) for k in range(n)]
     image = {k: np.stack([s[k] for s in spectra]) for k in spectra[0]}
     primary = fits.PrimaryHDU(image["flux"])
-    for key, value in {"COEFF0": PIX_FIRST * 1e-4, "COEFF1": 1e-4, "BUNIT": UNIT, "PLATEID": plate, "MJD": mjd,
+    for key, value in {"COEFF0": PIX_FIRST * 1e-4, "COEFF1": 1e-4, "BUNIT": UNIT, "PLATEID": plate, "MJD": mjd,  # noqa: E501
                        "RUN2D": "v5_7_0"}.items():  # fmt: skip
         primary.header[key] = value
     plugmap = table(

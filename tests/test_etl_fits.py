@@ -113,7 +113,7 @@ def test_specobjid_in_its_three_encodings(tmp_path: Path, kind: str, plate: int)
 def test_a_wrong_specobjid_is_noted_and_computed() -> None:
     from etl.rows import make_rows
 
-    fields = {k: np.array([v]) for k, v in {"plate": 266, "mjd": 51602, "fiber_id": 3, "ra_deg": 1.0, "dec_deg": 2.0,
+    fields = {k: np.array([v]) for k, v in {"plate": 266, "mjd": 51602, "fiber_id": 3, "ra_deg": 1.0, "dec_deg": 2.0,  # noqa: E501
               "z": 0.1, "spec_obj_id": 12345}.items()}  # fmt: skip
     rows = make_rows({**fields, "run2d": np.array([b"26"])}, 1)
     assert [n.code for n in rows.notes] == ["specobjid_mismatch"]
@@ -136,7 +136,7 @@ def test_reductions_sort_by_number() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    [None, "", "1E-17 erg/cm^2/s/Ang", "10^-17 erg/s/cm^2/A", "1e-17 erg s-1 cm-2 Angstrom-1", "1e-17 erg / (Angstrom s cm2)"],
+    [None, "", "1E-17 erg/cm^2/s/Ang", "10^-17 erg/s/cm^2/A", "1e-17 erg s-1 cm-2 Angstrom-1", "1e-17 erg / (Angstrom s cm2)"],  # noqa: E501
 )  # fmt: skip
 def test_flux_units_that_mean_ours(text: str | None) -> None:
     assert flux_unit_ok(text)
@@ -150,7 +150,7 @@ def test_other_flux_units_are_refused(text: str) -> None:
 
 
 @given(st.one_of(st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=60), st.booleans(),
-                 st.integers(-(1 << 62), 1 << 62), st.floats(allow_nan=False, allow_infinity=False)))  # fmt: skip
+                 st.integers(-(1 << 62), 1 << 62), st.floats(allow_nan=False, allow_infinity=False)))  # fmt: skip # noqa: E501
 def test_header_values_read_as_astropy_reads_them(value: Any) -> None:
     card = fits.Card("KEY", value).image.encode("ascii")
     if len(card) != 80 or card[8:10] != b"= ":
@@ -189,7 +189,7 @@ def _mutate(buf: bytes, rng: random.Random) -> bytes:
         for _ in range(rng.randrange(1, 20)):
             data[rng.randrange(len(data))] = rng.randrange(256)
     elif how == 2:  # flipped bytes in headers
-        starts = [m for m in range(0, len(data) - 80, 80) if data[m : m + 5] in (b"NAXIS", b"TFORM", b"TTYPE", b"BITPI", b"TFIEL", b"PCOUN")]  # fmt: skip
+        starts = [m for m in range(0, len(data) - 80, 80) if data[m : m + 5] in (b"NAXIS", b"TFORM", b"TTYPE", b"BITPI", b"TFIEL", b"PCOUN")]  # fmt: skip # noqa: E501
         for _ in range(rng.randrange(1, 4)):
             at = rng.choice(starts)
             data[at + rng.randrange(9, 40)] = rng.randrange(32, 127)
@@ -226,12 +226,12 @@ def test_mutated_files_give_a_fault_or_a_spectrum(tmp_path: Path, request: pytes
             _read_whole(mutated, tmp_path / "shards")
             outcomes["read"] = outcomes.get("read", 0) + 1
         except LensmineError as exc:
-            code = getattr(exc, "code", type(exc).__name__)
-            assert str(exc)
+            code = getattr(exc, "code", type(exc).__name__) if str(exc) else "silent"
             outcomes[code] = outcomes.get(code, 0) + 1
     assert tried >= 20
     assert outcomes.get("read", 0) > 0
     assert outcomes.get("truncated", 0) > 0
+    assert "silent" not in outcomes
     assert not list((tmp_path / "shards").glob("*.tmp"))
 
 

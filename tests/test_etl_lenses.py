@@ -45,8 +45,8 @@ def select(db: str, sql: str) -> list[tuple[Any, ...]]:
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("0.49", 0.49), ("0.49 | 0.49", 0.49), ("0.479 | 0.479044", 0.479), ("0.367 | nan", 0.367), ("nan | nan", None),
-     ("0.3 | 0.6", None), ("not measured", None), ("-", None), ("L", None), ("0.3?", None), ("", None), (None, None),
+    [("0.49", 0.49), ("0.49 | 0.49", 0.49), ("0.479 | 0.479044", 0.479), ("0.367 | nan", 0.367), ("nan | nan", None),  # noqa: E501
+     ("0.3 | 0.6", None), ("not measured", None), ("-", None), ("L", None), ("0.3?", None), ("", None), (None, None),  # noqa: E501
      ("0.0", None), ("measured", None), ("1e400", None)],
 )  # fmt: skip
 def test_redshifts_as_printed(text: str | None, value: float | None) -> None:
@@ -67,18 +67,18 @@ def test_one_lens_under_several_names(db: str, tmp_path: Path) -> None:
     assert dict(done.reasons) == {"bad_position": 1, "duplicate_row": 1}
     second = masterlens(
         tmp_path / "m.tsv",
-        {"system_name": "J0001&minus;0001", "kind_acronym": "GAL-GAL", "ra_coord": str(10.0 + 1.0 / 3600), "dec_coord": "20.0",
-         "lensgrade": "A", "z_lens": "0.4902", "z_source": "1.5", "theta_e": "1.2", "reference_identifier": "A&amp;A 1"},
-        {"system_name": "Arc 1", "kind_acronym": "CLUST-GAL", "ra_coord": "50.0", "dec_coord": str(-5.0 + 8.0 / 3600)},
-        {"system_name": "Arc 2", "kind_acronym": "CLUST-GAL", "ra_coord": "50.0", "dec_coord": str(-5.0 + 25.0 / 3600)},
-        {"system_name": "Beside", "kind_acronym": "GAL-QSO", "ra_coord": "10.1", "dec_coord": str(20.0 + 4.0 / 3600)},
+        {"system_name": "J0001&minus;0001", "kind_acronym": "GAL-GAL", "ra_coord": str(10.0 + 1.0 / 3600), "dec_coord": "20.0",  # noqa: E501
+         "lensgrade": "A", "z_lens": "0.4902", "z_source": "1.5", "theta_e": "1.2", "reference_identifier": "A&amp;A 1"},  # noqa: E501
+        {"system_name": "Arc 1", "kind_acronym": "CLUST-GAL", "ra_coord": "50.0", "dec_coord": str(-5.0 + 8.0 / 3600)},  # noqa: E501
+        {"system_name": "Arc 2", "kind_acronym": "CLUST-GAL", "ra_coord": "50.0", "dec_coord": str(-5.0 + 25.0 / 3600)},  # noqa: E501
+        {"system_name": "Beside", "kind_acronym": "GAL-QSO", "ra_coord": "10.1", "dec_coord": str(20.0 + 4.0 / 3600)},  # noqa: E501
         {"system_name": "Lost", "kind_acronym": "GAL-QSO"},
     )  # fmt: skip
     done = ingest_lenses([second], db)
     assert (done.names, done.lenses) == (7, 5)
     (lens,) = select(
         db,
-        "select name, z_lens, z_source, grading, theta_e_arcsec, n_names, lens_type from known_lens where ra_deg < 10.05",
+        "select name, z_lens, z_source, grading, theta_e_arcsec, n_names, lens_type from known_lens where ra_deg < 10.05",  # noqa: E501
     )
     assert lens == ("J0001-0001", 0.4902, 1.5, "confident", 1.2, 2, "galaxy")
     names = select(
