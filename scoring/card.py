@@ -222,6 +222,7 @@ def finish(
         "metrics": {
             "published_15000": test_figures(paper, threshold, PEAK_EDGES, "peak"),
             "published_150000": test_figures(large, threshold, PEAK_EDGES, "peak"),
+            "published_150000_at_0.5": test_figures(large, 0.5, PEAK_EDGES, "peak"),
             "realistic": test_figures(realistic, threshold, FLUX_EDGES, "flux"),
             "reliability_published": reliability(large),
             "reliability_realistic": reliability(realistic),
@@ -245,6 +246,7 @@ def write_weights(model: SpectralModel, card: dict[str, Any], out: Path) -> None
     path = out / f"{model.name}.safetensors"
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.network().state_dict().items()}
     save_file(tensors, path.with_suffix(".tmp"), metadata={"model": model.name})
+    path.with_suffix(".tmp").chmod(0o644)
     path.with_suffix(".tmp").replace(path)
     text = json.dumps(card, indent=1, ensure_ascii=False) + "\n"
     path.with_suffix(".json.tmp").write_text(text)

@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter, uniform_filter1d
+from scipy.optimize import least_squares
 from scipy.stats import norm
 from torch import Tensor
 
@@ -66,6 +67,19 @@ class NoiseModel:
     def save(self, path: str | Path) -> None:
         """Write the model as one npz file."""
         np.savez_compressed(path, **{f.name: getattr(self, f.name) for f in fields(self)})
+
+    def figures(self) -> dict[str, float]:
+        """The model in a few numbers, for people: sigma at both ends of the window, and the scalars."""
+        sigma = np.exp(self.log_sigma.astype(float))
+        return {
+            "spectra": len(self.coefficients),
+            "median_sigma_blue_end": round(float(np.median(sigma[:100])), 3),
+            "median_sigma_red_end": round(float(np.median(sigma[-100:])), 3),
+            "poisson": round(float(self.poisson), 4),
+            "tail_fraction": round(float(self.tail_fraction), 4),
+            "tail_scale": float(self.tail_scale),
+            "ivar_scale": round(float(self.ivar_scale), 4),
+        }
 
     def sigma(self, flux: Tensor, generator: torch.Generator) -> Tensor:
         """Quoted errors for noiseless spectra.
@@ -211,7 +225,9 @@ def _clean_chi(
     """Residual over error of the spectra that their model fits, freed of slow mismatch."""
     chi = (flux - model) * np.sqrt(ivar)
     chi = chi - median_filter(chi, size=(1, 101), mode="nearest")
-    good = (chi.std(axis=1) < 1.12) & (np.abs(chi).max(axis=1) < 6)
+    wide = [np.mean(chi[:, lag:] * chi[:, :-lag], axis=1) for lag in range(8, 21)]
+    structure = np.mean(wide, axis=0) / np.mean(chi**2, axis=1)  # noise has none at such lags, a misfit has
+    good = (chi.std(axis=1) < 1.12) & (np.abs(chi).max(axis=1) < 6) & (structure < 0.015)
     if good.sum() < MIN_SPECTRA:
         raise DataError(
             f"only {int(good.sum())} spectra are fitted by their model; the noise needs {MIN_SPECTRA}"
@@ -227,15 +243,19 @@ def _fit_tails(chi: NDArray[np.float64], scale: float = 1.5) -> tuple[float, flo
 
 
 def _moving_average(chi: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Symmetric kernel whose spectrum is the square root of the measured power, lags up to N_LAGS."""
+    """Symmetric kernel whose autocorrelation is the measured one, by least squares over 2 N_LAGS lags."""
     npix = chi.shape[1]
-    rho = [np.mean(chi[:, : npix - lag] * chi[:, lag:]) / np.mean(chi**2) for lag in range(2 * N_LAGS)]
-    lags = np.arange(-(2 * N_LAGS - 1), 2 * N_LAGS)
-    correlation = np.zeros(256)
-    correlation[lags] = np.array(rho)[np.abs(lags)]
-    amplitude = np.sqrt(np.clip(np.fft.fft(correlation).real, 0, None))
-    kernel = np.roll(np.fft.ifft(amplitude).real, N_LAGS)[: 2 * N_LAGS + 1]
-    return kernel / np.sqrt(np.sum(kernel**2))
+    lags = range(1, 2 * N_LAGS + 1)
+    rho = np.array([np.mean(chi[:, : npix - lag] * chi[:, lag:]) / np.mean(chi**2) for lag in lags])
+
+    def kernel(side: NDArray[np.float64]) -> NDArray[np.float64]:
+        taps = np.concatenate([side[::-1], [1.0], side])
+        return taps / np.sqrt(np.sum(taps**2))
+
+    def misfit(side: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.correlate(kernel(side), kernel(side), mode="full")[2 * N_LAGS + 1 :] - rho
+
+    return kernel(least_squares(misfit, np.zeros(N_LAGS)).x)
 
 
 def sky_line_contrast(model: NoiseModel, width: int = 61) -> NDArray[np.float32]:

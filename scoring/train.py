@@ -12,7 +12,7 @@ import logging
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,10 @@ class TrainConfig:
     batch_size : int
     learning_rate : float  at its highest; warmed up, then a half cosine down to 1% of it
     weight_decay : float
+    positive_fraction : float  share of training spectra with a line; more than the recipe's, since most lines
+        are plain to see and few teach anything. The test keeps the recipe's share, and calibration restores
+        it.
+    init : str or None  weights to start from: a safetensors file, or "shipped"
     seed : int
     checkpoint_chunks : int  chunks between checkpoints
     """
@@ -56,6 +60,8 @@ class TrainConfig:
     batch_size: int = 256
     learning_rate: float = 3e-3
     weight_decay: float = 1e-3
+    positive_fraction: float = 0.5
+    init: str | None = None
     seed: int = 1
     checkpoint_chunks: int = 10
 
@@ -111,7 +117,10 @@ def train(
     if checkpoint.exists() and not resume:
         raise UserError(f"{checkpoint} is there already: add --resume to go on, or name another --out")
     torch.manual_seed(config.seed)
+    richer = replace(recipe, positive_fraction=config.positive_fraction)
     model = cls()
+    if config.init is not None and not resume:
+        model.load(config.init)
     network = model.network().to(device)
     optimiser = torch.optim.AdamW(
         network.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
@@ -128,7 +137,7 @@ def train(
         network.train()
         end = _end_of_epoch(chunk, config)
         while chunk < end:
-            data = recipe.sample(CHUNK, seeded(config.seed, chunk, device), bank, noise)
+            data = richer.sample(CHUNK, seeded(config.seed, chunk, device), bank, noise)
             inputs = model.preprocess(data.flux, data.ivar, data.z)
             for step, rows in enumerate(torch.arange(CHUNK, device=device).split(config.batch_size)):
                 progress = (chunk + step * config.batch_size / CHUNK) / config.chunks

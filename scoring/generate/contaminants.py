@@ -16,6 +16,9 @@ from schema.grid import DLOGLAM, WINDOW_FIRST
 OWN_LINES = (2799.1, 3346.8, 3426.9, 3728.5, 3869.8, 3889.7, 3969.0, 4102.9, 4341.7)
 """Rest vacuum wavelengths of emission that a lens galaxy may show in the window [Angstrom]."""
 
+OWN_CHANCE = (0.15, 0.3, 0.3, 0.8, 0.4, 0.3, 0.3, 0.3, 0.3)
+"""How often each is there in a galaxy that shows any."""
+
 
 def _rows(n: int, share: float, generator: torch.Generator) -> Tensor:
     drawn = torch.rand(n, generator=generator, device=generator.device)
@@ -23,7 +26,7 @@ def _rows(n: int, share: float, generator: torch.Generator) -> Tensor:
 
 
 def add_sky_residuals(
-    flux: Tensor, sky: Tensor, generator: torch.Generator, share: float = 0.3, rms: float = 0.02
+    flux: Tensor, sky: Tensor, generator: torch.Generator, share: float = 0.2, rms: float = 0.012
 ) -> None:
     """A per cent or two of the sky spectrum left over, a fraction of a pixel out of place.
 
@@ -38,7 +41,7 @@ def add_sky_residuals(
     m, device = len(rows), flux.device
     slope = torch.gradient(sky)[0]
     normal = torch.randn(m, 5, generator=generator, device=device)
-    heavy = normal[:, 0] / (normal[:, 2:].square().mean(1)).sqrt().clamp(min=0.2)
+    heavy = normal[:, 0] / (normal[:, 2:].square().mean(1)).sqrt().clamp(min=0.25)
     flux[rows] += (rms * heavy)[:, None] * sky + (rms * normal[:, 1])[:, None] * slope
 
 
@@ -55,7 +58,7 @@ def add_fluxing_errors(
     flux[rows] *= 1 + height * torch.sin(2 * math.pi * period * x + phase)
 
 
-def add_cosmic_rays(flux: Tensor, sigma: Tensor, generator: torch.Generator, share: float = 0.04) -> None:
+def add_cosmic_rays(flux: Tensor, sigma: Tensor, generator: torch.Generator, share: float = 0.015) -> None:
     """Spikes of a pixel and a faint neighbour, narrower than any line, 5 to 40 sigma high, in place."""
     rows = _rows(len(flux), share, generator)
     m, device = len(rows), flux.device
@@ -65,14 +68,14 @@ def add_cosmic_rays(flux: Tensor, sigma: Tensor, generator: torch.Generator, sha
     flux[rows, at + 1] += height * torch.rand(m, generator=generator, device=device) * 0.5
 
 
-def add_own_lines(flux: Tensor, z: Tensor, generator: torch.Generator, share: float = 0.08) -> None:
+def add_own_lines(flux: Tensor, z: Tensor, generator: torch.Generator, share: float = 0.06) -> None:
     """Emission of the lens itself, up to some hundred km/s off its redshift, in place.
 
     Parameters
     ----------
     flux : Tensor, shape (n, npix)  [1e-17 erg/s/cm2/Angstrom]
     z : Tensor, shape (n,)
-    share : float  of the rows that get each of 9 lines with chance one half
+    share : float  of the rows that get each of 9 lines with its own chance
     """
     rows = _rows(len(flux), share, generator)
     m, device = len(rows), flux.device
@@ -80,7 +83,8 @@ def add_own_lines(flux: Tensor, z: Tensor, generator: torch.Generator, share: fl
     off = 3.0 * torch.randn(m, 1, generator=generator, device=device)  # one shift a galaxy [pixel]
     center = torch.log10(rest[None] * (1 + z[rows, None].double())) / DLOGLAM - WINDOW_FIRST
     center = center.float() + off  # (m, lines)
-    present = (torch.rand(center.shape, generator=generator, device=device) < 0.5).float()
+    chance = torch.tensor(OWN_CHANCE, device=device)
+    present = (torch.rand(center.shape, generator=generator, device=device) < chance).float()
     total = present * 6 * torch.exp(0.8 * torch.randn(center.shape, generator=generator, device=device))
     width = 1.5 + 3.5 * torch.rand(center.shape, generator=generator, device=device)  # pixels
     pixel = torch.arange(flux.shape[1], device=device)
@@ -108,7 +112,7 @@ def add_absorption(flux: Tensor, generator: torch.Generator, share: float = 0.2)
         rows = rows[torch.rand(m, generator=generator, device=device) < 0.6]
 
 
-def rescale_ivar(ivar: Tensor, generator: torch.Generator, share: float = 0.1, rms: float = 0.12) -> None:
+def rescale_ivar(ivar: Tensor, generator: torch.Generator, share: float = 0.05, rms: float = 0.08) -> None:
     """Errors quoted too small or too large, in place."""
     rows = _rows(len(ivar), share, generator)
     normal = torch.randn(len(rows), 1, generator=generator, device=ivar.device)

@@ -71,9 +71,9 @@ def log_uniform(n: int, low: float, high: float, generator: torch.Generator) -> 
 class PublishedRecipe:
     """Li et al. (2018): PCA galaxies, noise and sky, Gaussian lines in one spectrum of fifteen.
 
-    The paper gives no distribution of peaks above the limit; they are log-uniform from 1.5 to 15, which
-    covers the fluxes of its table 1 (12 to 51 for a width of 4 Angstrom). Nor does it give that of redshifts:
-    as BOSS.
+    The paper gives no distribution of peaks above the limit. By default they are log-uniform from 1.5 to 15,
+    which covers the fluxes of its table 1 (12 to 51 for a width of 4 Angstrom). Nor does it give that of
+    redshifts: as BOSS.
 
     Attributes
     ----------
@@ -81,20 +81,27 @@ class PublishedRecipe:
     fwhm_mean_kms, fwhm_sd_kms : float  normal distribution of widths [km/s]
     fwhm_min_angstrom : float  redrawn until wider, at rest [Angstrom]
     peak_min, peak_max : float  [1e-17 erg/s/cm2/Angstrom]
+    peak_law : str  "log-uniform" (the harder: half of the peaks below 4.7) or "uniform" (half below 8.2)
     wave_min, wave_max : float  line centres, uniform [Angstrom]
     sky_rms : float  share of the mean sky spectrum left in every spectrum, one standard deviation
     """
 
     name: ClassVar[str] = "published"
+    PEAK_LAWS: ClassVar[tuple[str, ...]] = ("log-uniform", "uniform")
     positive_fraction: float = 1 / 15
     fwhm_mean_kms: float = 300.0
     fwhm_sd_kms: float = 200.0
     fwhm_min_angstrom: float = 0.5
     peak_min: float = 1.5
     peak_max: float = 15.0
+    peak_law: str = "log-uniform"
     wave_min: float = 3800.0
     wave_max: float = 5000.0
     sky_rms: float = 0.01
+
+    def __post_init__(self) -> None:
+        if self.peak_law not in self.PEAK_LAWS:
+            raise UserError(f"peak_law is {self.peak_law!r}; choose {' or '.join(self.PEAK_LAWS)}")
 
     def sample(
         self,
@@ -133,7 +140,11 @@ class PublishedRecipe:
             m, generator=generator, device=device
         )
         fwhm = truncated_normal(m, self.fwhm_mean_kms, self.fwhm_sd_kms, fwhm_min, generator)
-        peak = log_uniform(m, self.peak_min, self.peak_max, generator)
+        if self.peak_law == "uniform":
+            span = self.peak_max - self.peak_min
+            peak = self.peak_min + span * torch.rand(m, generator=generator, device=device)
+        else:
+            peak = log_uniform(m, self.peak_min, self.peak_max, generator)
         lines.wave_angstrom[rows] = wave
         lines.fwhm_kms[rows] = fwhm
         lines.flux[rows] = flux_from_peak(peak, wave, fwhm)
@@ -161,7 +172,7 @@ class RealisticRecipe:
     name: ClassVar[str] = "realistic"
     positive_fraction: float = 0.35
     flux_min: float = 3.0
-    flux_max: float = 60.0
+    flux_max: float = 80.0
     fwhm_min_kms: float = 80.0
     fwhm_max_kms: float = 700.0
     skew_max: float = 8.0

@@ -61,10 +61,26 @@ def focal_loss(logit: Tensor, label: Tensor, gamma: float = 2.0) -> Tensor:
     return ((1 - p_true) ** gamma * cross_entropy).mean()
 
 
-def noise_scale(flux: Tensor) -> Tensor:
-    """One standard deviation of the pixel noise from differences two pixels apart, robust, shape (n, 1)."""
-    step = (flux[:, 2:] - flux[:, :-2]).abs()
-    return (step.median(dim=1, keepdim=True).values * 1.0484).clamp(min=1e-6)
+def noise_scale(flux: Tensor, weight: Tensor, half_blocks: int = 8) -> Tensor:
+    """Pixel noise along each spectrum, from the flux alone.
+
+    The running mean of absolute differences two pixels apart, which for Gaussian noise is 1.128 standard
+    deviations; differences beyond five times the spectrum's mean count as that much, so that lines do not.
+
+    Parameters
+    ----------
+    flux : Tensor, shape (n, npix)
+    weight : Tensor, shape (n, npix)  1 for pixels to use, 0 for others
+    half_blocks : int  half width of the running mean [8 pixels]
+
+    Returns
+    -------
+    Tensor, shape (n, npix)  one standard deviation, in the unit of `flux`
+    """
+    step = F.pad((flux[:, 2:] - flux[:, :-2]).abs(), (1, 1))
+    both = F.pad(weight[:, 2:] * weight[:, :-2], (1, 1))
+    mean = (step * both).sum(1, keepdim=True) / both.sum(1, keepdim=True).clamp(min=1)
+    return (smooth(torch.minimum(step, 5 * mean), both, half_blocks) / 1.128).clamp(min=0.05 * mean + 1e-6)
 
 
 def smooth(values: Tensor, weight: Tensor, half_blocks: int) -> Tensor:

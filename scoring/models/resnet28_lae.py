@@ -6,8 +6,8 @@ with the lens's own [NeV] 3347, [NeV] 3427, [OII] 3727 and [NeIII] 3869 masked.
 
 The paper gives neither widths, kernels nor the normalisation. Here: one stem convolution, three in each
 block, and three of kernel 1 on the shortcuts where the width grows (1 + 24 + 3 = 28); widths that cost 9
-MFLOP a spectrum; the flux of each spectrum less its median, in units of its own pixel noise. Errors are not
-used, as in the paper.
+MFLOP a spectrum; the flux of each spectrum less its median, over its pixel noise as the flux itself shows it
+from pixel to pixel, a running mean. The errors are not used, as in the paper.
 """
 
 from __future__ import annotations
@@ -52,6 +52,8 @@ class ResNet28Config:
 class ResNet28(nn.Module):
     """The network: (n, 1, npix) to a logit (n,)."""
 
+    calibration: Tensor
+
     def __init__(self, config: ResNet28Config) -> None:
         super().__init__()
         widths = config.widths
@@ -67,10 +69,12 @@ class ResNet28(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         length = WINDOW_NPIX // 2 ** (len(widths) - 1)
         self.dense = nn.Linear(widths[-1] * length, 1)
+        self.register_buffer("calibration", torch.tensor([1.0, 0.0]))
 
     def forward(self, x: Tensor) -> Tensor:
         features = self.blocks(self.stem(as_image(x)))  # (n, width, 1, 9)
-        return self.dense(self.dropout(features.flatten(1)))[:, 0]
+        logit = self.dense(self.dropout(features.flatten(1)))[:, 0]
+        return self.calibration[0] * logit + self.calibration[1]
 
 
 @register_model("resnet28_lae")
@@ -95,7 +99,7 @@ class ResNet28LAE(SpectralModel):
         good = (ivar > 0) & ~lens_line_mask(z, WINDOW_FIRST, flux.shape[1], half)
         weight = good.to(flux.dtype)
         filled = torch.where(good, flux, smooth(flux, weight, 6))
-        normalised = (filled - filled.median(dim=1, keepdim=True).values) / noise_scale(filled)
+        normalised = (filled - filled.median(dim=1, keepdim=True).values) / noise_scale(flux, weight)
         return normalised.clamp_(-self.config.clip, self.config.clip)[:, None]
 
     def build(self) -> nn.Module:

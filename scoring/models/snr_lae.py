@@ -2,9 +2,9 @@
 
 What a matched filter knows and the flux alone does not tell is the error of every pixel. The network
 therefore sees the continuum-subtracted flux over its error, with the continuum's own S/N (template residuals
-scale with it), the excess of the error over its surroundings (sky lines) and the good-pixel mask. A residual
-trunk gives a logit l_i at each of 149 positions along wavelength; a spectrum holds a line if any position
-does,
+scale with it), the excess of the error over its surroundings (sky lines), the good-pixel mask and the places
+of other lines that a lens may emit. A residual trunk gives a logit l_i at each of 149 positions along
+wavelength; a spectrum holds a line if any position does,
 
     logit = a log(sum_i exp(l_i)) + b,
 
@@ -29,6 +29,9 @@ from scoring.models.base import SpectralModel
 from scoring.models.layers import ResidualBlock, as_image, channels_last, continuum, conv, smooth
 from scoring.registry import register_model
 
+OTHER_LINES_ANGSTROM = (2799.1, 3889.7, 3969.6, 4102.9, 4341.7)
+"""Rest vacuum wavelengths where a lens may shine but is not masked: MgII and Balmer lines [Angstrom]."""
+
 
 @dataclass(frozen=True)
 class SnrConfig:
@@ -47,7 +50,7 @@ class SnrConfig:
     """
 
     widths: tuple[int, int, int] = (16, 32, 32)
-    stem_kernel: int = 9
+    stem_kernel: int = 17
     kernel: int = 3
     dropout: float = 0.1
     gamma: float = 0.0
@@ -57,14 +60,14 @@ class SnrConfig:
 
 
 class SnrNet(nn.Module):
-    """The network: (n, 4, npix) to a logit (n,)."""
+    """The network: (n, 5, npix) to a logit (n,)."""
 
     calibration: Tensor
 
     def __init__(self, config: SnrConfig) -> None:
         super().__init__()
         a, b, c = config.widths
-        self.stem = nn.Sequential(conv(4, a, config.stem_kernel, 2), nn.BatchNorm2d(a), nn.ReLU(inplace=True))
+        self.stem = nn.Sequential(conv(5, a, config.stem_kernel, 2), nn.BatchNorm2d(a), nn.ReLU(inplace=True))
         self.trunk = nn.Sequential(
             ResidualBlock(a, a, 2, config.kernel),
             nn.MaxPool2d((1, 2)),
@@ -77,6 +80,17 @@ class SnrNet(nn.Module):
         assert self.detect.bias is not None
         nn.init.constant_(self.detect.bias, -6.0)  # lines are rare: start from a low probability everywhere
         self.register_buffer("calibration", torch.tensor([1.0, 0.0]))
+        self._start_as_matched_filter()
+
+    @torch.no_grad()
+    def _start_as_matched_filter(self, sigmas: tuple[float, ...] = (1.2, 1.8, 2.7, 4.0)) -> None:
+        """Let the first stem kernels be Gaussians on the residual S/N: matched filters of four widths."""
+        kernel: Tensor = self.stem[0].weight  # type: ignore[assignment]  # (a, 5, 1, k)
+        offset = torch.arange(kernel.shape[3]) - kernel.shape[3] // 2
+        for i, sigma in enumerate(sigmas):
+            gauss = torch.exp(-0.5 * (offset / sigma) ** 2)
+            kernel[i].zero_()
+            kernel[i, 0, 0] = gauss / gauss.norm()
 
     def positions(self, x: Tensor) -> Tensor:
         """Logit of a line at each of npix / 8 positions, shape (n, npix / 8)."""
@@ -92,6 +106,7 @@ class SnrLAE(SpectralModel):
 
     reference = "this package; after Li et al. 2019, MNRAS 482, 313, and Shu et al. 2016, ApJ 824, 86"
     kind = "network"
+    default_recipe = "realistic"
     default_threshold = 0.5
     inputs = ("flux", "ivar")
     needs_redshift = True
@@ -100,9 +115,10 @@ class SnrLAE(SpectralModel):
     config: SnrConfig
 
     def preprocess(self, flux: Tensor, ivar: Tensor, z: Tensor, **more: Tensor) -> Tensor:
-        """Residual S/N, continuum S/N (asinh), excess of the error over its surroundings, and good pixels.
+        """Residual S/N, asinh of continuum S/N, excess of the error over its surroundings, good pixels, other lines
+        of the lens.
 
-        See `SpectralModel.preprocess`; four channels.
+        See `SpectralModel.preprocess`; five channels.
         """
         good = (ivar > 0) & ~lens_line_mask(z, WINDOW_FIRST, flux.shape[1], self.config.mask_half_width)
         weight = torch.where(good, ivar, torch.zeros_like(ivar))
@@ -113,7 +129,10 @@ class SnrLAE(SpectralModel):
         light = torch.asinh(level * root)
         ratio = smooth(root, mask, 3).clamp(min=1e-6) / root.clamp(min=1e-6)
         excess = torch.where(good, ratio.log().clamp(-1, 2), torch.zeros_like(root))
-        return torch.stack([residual, light, excess, mask], dim=1)
+        other = lens_line_mask(
+            z, WINDOW_FIRST, flux.shape[1], self.config.mask_half_width, OTHER_LINES_ANGSTROM
+        )
+        return torch.stack([residual, light, excess, mask, other.to(flux.dtype)], dim=1)
 
     def build(self) -> nn.Module:
         """A fresh network, uncalibrated."""
@@ -124,7 +143,7 @@ class SnrLAE(SpectralModel):
 
         Parameters
         ----------
-        inputs : Tensor, shape (n, 4, npix)
+        inputs : Tensor, shape (n, 5, npix)
         label : Tensor, shape (n,)
         lines : Lines of the n spectra
         """
