@@ -140,8 +140,8 @@ def bulk_load(conn: sa.Connection, tables: Sequence[sa.Table], n_rows: int) -> I
     """Around a load that is large against what is there: drops keys and indexes, and makes them anew.
 
     Checking a foreign key row by row and growing an index costs more than the COPY itself; in one sweep at
-    the end both take a fraction. It is one transaction, so a killed load leaves keys, indexes and rows as they
-    were. The tables are locked until it commits. Nothing is done on DuckDB, or for a small load.
+    the end both take a fraction. It is one transaction, so a killed load leaves keys, indexes and rows as
+    they were. The tables are locked until it commits. Nothing is done on DuckDB, or for a small load.
 
     Parameters
     ----------
