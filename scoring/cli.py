@@ -170,7 +170,7 @@ def score(
     ] = "fp32",
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda or cuda:N.")] = None,
     weights: Annotated[str, typer.Option("--weights", help="A .safetensors file, or shipped.")] = "shipped",
-    chunk: Annotated[int, typer.Option("--chunk", help="Spectra in a chunk.")] = 16_384,
+    chunk: Annotated[int, typer.Option("--chunk", help="Spectra in a chunk.")] = 32_768,
     limit: Annotated[int | None, typer.Option("--limit", help="Score at most so many.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Only finish an unfinished run; without it, that is done first.")

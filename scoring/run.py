@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from scoring.backends import Backend
     from scoring.models.base import SpectralModel
 
-CHUNK = 16_384
+CHUNK = 32_768
 """Spectra in a chunk: what a killed run has to compute again for each lease."""
 
 LEASE_SECONDS = 600
