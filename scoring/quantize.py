@@ -93,7 +93,7 @@ def _quantise(model: SpectralModel, path: Path) -> None:
 
     x, _ = _batch(model, N_CALIBRATION, SEED)
 
-    class Reader(CalibrationDataReader):  # type: ignore[misc]
+    class Reader(CalibrationDataReader):
         def __init__(self) -> None:
             self._parts: Iterator[Tensor] = iter(x.split(64))
 
