@@ -77,7 +77,8 @@ class MockRecipe:
             raise UserError(f"a mock survey of {n_spectra} spectra: give 300 to 380000")
         share = n_spectra / cls.n_spectra
         counts = ("n_lenses", "n_oii", "n_airglow", "n_residual", "n_cosmic", "n_bad_pixel", "n_repeat")
-        scaled = {name: max(3, round(share * getattr(cls, name))) for name in counts}
+        least = {"n_airglow": 12, "n_residual": 12}  # an over-density has to be one
+        scaled = {name: max(least.get(name, 3), round(share * getattr(cls, name))) for name in counts}
         return cls(n_spectra=n_spectra, seed=seed, n_known=max(3, round(share * cls.n_known)), **scaled)
 
 
