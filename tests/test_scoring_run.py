@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -346,7 +347,7 @@ def test_two_commands_at_once_plan_one_run(db: str) -> None:
     task, first = planned(db, 20, 16)
     with connect_engine(db).begin() as conn:
         conn.execute(scoring_run.update().values(status="failed"))
-    with ThreadPoolExecutor(2) as pool:
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
         plans = [pool.submit(plan, db, task, 16) for _ in range(2)]
     assert plans[0].result() == plans[1].result() != first
     assert number(db, "select count(*) from scoring_run") == 2
