@@ -88,7 +88,7 @@ def scored(db: str, model: str, *options: str) -> dict[str, float]:
     if done.returncode:
         return {"error": done.stderr.strip().splitlines()[-1]}  # type: ignore[dict-item]
     report = json.loads(done.stdout)
-    return report | {"command_s": time.perf_counter() - began}  # type: ignore[no-any-return]
+    return report | {"command_s": time.perf_counter() - began}
 
 
 def forget_scores(db: str) -> None:

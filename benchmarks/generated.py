@@ -99,7 +99,7 @@ def add_rows(conn: sa.Connection, shard: Path, spectra: Spectra, serial: int) ->
     number = serial + np.arange(n)
     plate, fiber, mjd = number // 1000, number % 1000 + 1, np.full(n, 57000)
     target_id = sdss_target_id(plate, mjd, fiber)
-    native = [sdss_native_id(p, 57000, f) for p, f in zip(plate, fiber, strict=True)]
+    native = [sdss_native_id(int(p), 57000, int(f)) for p, f in zip(plate, fiber, strict=True)]
     ra, dec = (
         (number * 0.61803398875 % 1.0) * 360.0,
         np.degrees(np.arcsin(number * 0.7548776662 % 1.0 * 2 - 1)),
