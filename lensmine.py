@@ -48,11 +48,7 @@ def root(
 
 
 for _floor in FLOORS:
-    try:
-        importlib.import_module(_floor).register(app)
-    except ModuleNotFoundError as exc:
-        if exc.name != _floor:
-            raise
+    importlib.import_module(_floor).register(app)
 
 
 def as_lensmine_error(exc: BaseException) -> LensmineError | None:

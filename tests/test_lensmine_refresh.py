@@ -66,7 +66,7 @@ def test_refresh_does_all_once_then_nothing_then_only_what_is_stale(
         one = conn.execute(
             sa.select(spec_obj.c.target_id)
             .join(spectrum, spectrum.c.target_id == spec_obj.c.target_id)
-            .where(spec_obj.c["class"] == "GALAXY", spec_obj.c.subclass == "", spec_obj.c.z > 0.5)
+            .where(spec_obj.c["class"] == "GALAXY", spec_obj.c.subclass.is_(None), spec_obj.c.z > 0.5)
             .limit(1)
         ).scalar_one()
         conn.execute(sa.update(spec_obj).where(spec_obj.c.target_id == one).values(z=0.45))
