@@ -16,7 +16,9 @@ the line is.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -108,15 +110,14 @@ class SnrLAE(SpectralModel):
     kind = "network"
     default_recipe = "realistic"
     default_threshold = 0.5
-    inputs = ("flux", "ivar")
+    inputs: ClassVar[tuple[str, ...]] = ("flux", "ivar")
     needs_redshift = True
-    preprocessing = (lens_line_mask, continuum, smooth)
+    preprocessing: ClassVar[tuple[Callable[..., Any], ...]] = (lens_line_mask, continuum, smooth)
     config_class = SnrConfig
     config: SnrConfig
 
     def preprocess(self, flux: Tensor, ivar: Tensor, z: Tensor, **more: Tensor) -> Tensor:
-        """Residual S/N, asinh of continuum S/N, excess of the error over its surroundings, good pixels, other lines
-        of the lens.
+        """Residual S/N, asinh of continuum S/N, excess of the error over its surroundings, mask, lines.
 
         See `SpectralModel.preprocess`; five channels.
         """
