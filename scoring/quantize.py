@@ -59,8 +59,13 @@ def quantised(model: SpectralModel) -> tuple[Path, dict[str, Any]]:
     if not (path.exists() and note.exists()):
         folder.mkdir(parents=True, exist_ok=True)
         made = folder / f"{name}.{time.time_ns()}.tmp"
-        _quantise(model, made)
-        check = measure(model, made)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)  # on busy cores its threads and those of ONNX Runtime wait for each other
+        try:
+            _quantise(model, made)
+            check = measure(model, made)
+        finally:
+            torch.set_num_threads(threads)
         made.replace(path)
         note.write_text(json.dumps(check, indent=1))
     check = json.loads(note.read_text())
