@@ -22,7 +22,7 @@ from torch import Tensor
 from scoring.evaluate.intervals import clopper_pearson
 from scoring.evaluate.metrics import best_threshold, counts, roc_area
 from scoring.generate.recipes import Batch, PublishedRecipe, RealisticRecipe, Recipe, describe
-from scoring.models.base import SpectralModel
+from scoring.models.base import WEIGHTS_DIR, SpectralModel
 from scoring.noise import NoiseModel
 from scoring.pca import GalaxyBank
 from scoring.train import CHUNK, TrainConfig, score_batches, seeded
@@ -267,3 +267,9 @@ def summary(card: dict[str, Any]) -> dict[str, Any]:
         "date": card.get("date"),
         "weights_hash": card.get("weights_hash"),
     }
+
+
+def shipped_summary(name: str) -> dict[str, Any]:
+    """Figures of the packaged card of a model; all None for a model without one, such as a filter."""
+    path = WEIGHTS_DIR / f"{name}.json"
+    return summary(json.loads(path.read_text()) if path.is_file() else {})

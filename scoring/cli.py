@@ -135,11 +135,12 @@ def select_columns(db: DbOption = None, as_json: JsonOption = False) -> None:
 
 
 def models(as_json: JsonOption = False) -> None:
-    """List the models that can score.
+    """List the models that can score, with the figures of their cards: the paper's test, 150,000 spectra.
 
     Example: lensmine models
     """
     from schema import console
+    from scoring.card import shipped_summary
     from scoring.registry import available_models, model_class
 
     rows = [
@@ -148,6 +149,7 @@ def models(as_json: JsonOption = False) -> None:
             "kind": model_class(name).kind,
             "what": (model_class(name).__doc__ or "").split("\n")[0],
         }
+        | shipped_summary(name)
         for name in available_models()
     ]
     if as_json:
@@ -155,9 +157,10 @@ def models(as_json: JsonOption = False) -> None:
         return
     from rich.table import Table
 
-    table = Table("name", "kind", "what it is")
+    table = Table("name", "kind", "precision", "completeness", "what it is")
     for row in rows:
-        table.add_row(row["name"], row["kind"], row["what"])
+        figures = [f"{row[key]:.4f}" if row[key] is not None else "" for key in ("precision", "completeness")]
+        table.add_row(row["name"], row["kind"], *figures, row["what"])
     console.out.print(table)
 
 

@@ -38,6 +38,9 @@ def paper_test(
     models: ModelsArgument,
     n: Annotated[int, typer.Option("--n", min=150, help="Spectra, one in fifteen with a line.")] = 15_000,
     seed: SeedOption = 2018,
+    peaks: Annotated[
+        str, typer.Option("--peaks", help="Law of the lines' peaks: log-uniform or uniform, 1.5 to 15.")
+    ] = "log-uniform",
     out: OutOption = None,
     record: Annotated[
         bool, typer.Option("--record/--no-record", help="Write rows too; needs a database.")
@@ -55,7 +58,7 @@ def paper_test(
     loaded = _load(models)
     with console.progress(quiet=as_json) as bar:
         task = bar.add_task("spectra", total=n)
-        found = evaluate_paper_test(loaded, n, seed, lambda done, _: bar.update(task, completed=done))
+        found = evaluate_paper_test(loaded, n, seed, lambda done, _: bar.update(task, completed=done), peaks)
     _finish(found, loaded, record, db, out, as_json)
 
 

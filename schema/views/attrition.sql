@@ -24,11 +24,7 @@ scored as (
     left join injection on injection.target_id = score.target_id
     where
         -- a case, as in view hit
-        case
-            when spectrum.content_hash = score.content_hash and score.z_used is not distinct from spec_obj.z
-                then true
-            else false
-        end
+        coalesce(spectrum.content_hash = score.content_hash and score.z_used is not distinct from spec_obj.z, false)
         and coalesce(spec_obj.is_primary, true)
         and upper(trim(coalesce(spec_obj.objtype, ''))) <> 'SKY'
     group by score.model_id, score.target_id

@@ -24,15 +24,15 @@ placed as (
         found.target_id,
         found.model_id,
         found.wave_angstrom as x,
-        found.wave_angstrom / setting.half_width as x_near,
-        found.wave_angstrom / setting.reach as x_far,
-        least(found.wave_angstrom, setting.search_min) as x_first,
-        greatest(found.wave_angstrom, setting.search_max) as x_last,
         setting.half_width,
         setting.reach,
         setting.min_count,
         setting.min_ratio,
-        setting.max_p_value
+        setting.max_p_value,
+        found.wave_angstrom / setting.half_width as x_near,
+        found.wave_angstrom / setting.reach as x_far,
+        least(found.wave_angstrom, setting.search_min) as x_first,
+        greatest(found.wave_angstrom, setting.search_max) as x_last
     from found
     cross join setting
     where found.wave_angstrom > 0
@@ -79,23 +79,25 @@ tail as (
         case
             when p <= 0 or p >= 1 or n_near < min_count or n <= n_expected then 1.0
             else
-                least(1.0, exp(greatest(-700, ln_all - ln_n - ln_k + n * ln(p) + k * ln(1 - p)))
-                    / (1 - k / (n + 1) * p / (1 - p)))
+                least(
+                    1.0, exp(greatest(-700, ln_all - ln_n - ln_k + n * ln(p) + k * ln(1 - p)))
+                    / (1 - k / (n + 1) * p / (1 - p))
+                )
         end as p_value
     from expected
 )
 
 select
     found.*,
+    tail.n_near as airglow_n_near,
+    tail.n_expected as airglow_n_expected,
+    tail.p_value as airglow_p_value,
     not coalesce(
         tail.n_near >= tail.min_count
         and tail.n_near >= tail.min_ratio * tail.n_expected
         and tail.p_value < tail.max_p_value,
         false
-    ) as passes_airglow,
-    tail.n_near as airglow_n_near,
-    tail.n_expected as airglow_n_expected,
-    tail.p_value as airglow_p_value
+    ) as passes_airglow
 from found
 left join tail on tail.target_id = found.target_id and tail.model_id = found.model_id
 ;

@@ -22,13 +22,16 @@ masked as (
 
 select
     found.*,
+    masked.mask_reason,
     masked.mask_reason is null
     and coalesce(
         found.n_mask_near
-        <= (select cut_setting.value from cut_setting where cut_setting.name = 'bad_pixel_max_near'),
+        <= (
+            select cut_setting.value from cut_setting
+            where cut_setting.name = 'bad_pixel_max_near'
+        ),
         true
-    ) as passes_bad_pixel,
-    masked.mask_reason
+    ) as passes_bad_pixel
 from found
 left join masked on masked.target_id = found.target_id and masked.model_id = found.model_id
 ;

@@ -21,10 +21,10 @@ nearest as (
 
 select
     found.*,
-    nearest.lens_id is null as passes_known_lens,
     nearest.lens_id as known_lens_id,
     nearest.name as known_lens,
-    nearest.sep_arcsec as known_lens_sep_arcsec
+    nearest.sep_arcsec as known_lens_sep_arcsec,
+    nearest.lens_id is null as passes_known_lens
 from found
 left join nearest
     on nearest.target_id = found.target_id and nearest.model_id = found.model_id and nearest.rank_no = 1

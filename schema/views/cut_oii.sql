@@ -7,7 +7,10 @@ select
     and coalesce(
         greatest(
             cut_skewness.snr_oiii_5008, cut_skewness.snr_oiii_4960, cut_skewness.snr_hbeta, cut_skewness.snr_halpha
-        ) < (select cut_setting.value from cut_setting where cut_setting.name = 'oii_min_snr'),
+        ) < (
+            select cut_setting.value from cut_setting
+            where cut_setting.name = 'oii_min_snr'
+        ),
         true
     ) as passes_oii
 from cut_skewness

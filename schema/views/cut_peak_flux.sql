@@ -7,7 +7,10 @@ select
     coalesce(
         left(hit_fit.fit_status, 2) = 'ok'
         and hit_fit.peak_flux
-        >= (select cut_setting.value from cut_setting where cut_setting.name = 'peak_flux_min'),
+        >= (
+            select cut_setting.value from cut_setting
+            where cut_setting.name = 'peak_flux_min'
+        ),
         false
     ) as passes_peak_flux
 from hit_fit

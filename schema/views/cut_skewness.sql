@@ -6,9 +6,15 @@ select
     coalesce(
         cut_known_lens.passes_fit
         and cut_known_lens.skewness
-        > (select cut_setting.value from cut_setting where cut_setting.name = 'skewness_min')
+        > (
+            select cut_setting.value from cut_setting
+            where cut_setting.name = 'skewness_min'
+        )
         and cut_known_lens.skewness
-        >= (select cut_setting.value from cut_setting where cut_setting.name = 'skewness_min_sigma')
+        >= (
+            select cut_setting.value from cut_setting
+            where cut_setting.name = 'skewness_min_sigma'
+        )
         * coalesce(cut_known_lens.skewness_err, 0),
         false
     ) as passes_skewness

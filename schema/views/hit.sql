@@ -23,10 +23,7 @@ inner join spectrum on spectrum.spectrum_id = score.spectrum_id and spectrum.is_
 inner join target on target.target_id = score.target_id
 left join spec_obj on spec_obj.target_id = score.target_id
 where
-    case
-        when spectrum.content_hash = score.content_hash and score.z_used is not distinct from spec_obj.z then true
-        else false
-    end
+    coalesce(spectrum.content_hash = score.content_hash and score.z_used is not distinct from spec_obj.z, false)
     and coalesce(spec_obj.is_primary, true)
     and upper(trim(coalesce(spec_obj.objtype, ''))) <> 'SKY'
     and not exists (

@@ -37,7 +37,6 @@ select
     found.z_lens,
     line_fit.fit_id,
     line_fit.fit_version,
-    coalesce(line_fit.status, 'not fitted yet') as fit_status,
     line_fit.wave_angstrom as line_wave_angstrom,
     line_fit.wave_err_angstrom as line_wave_err_angstrom,
     line_fit.peak_wave_angstrom,
@@ -61,7 +60,8 @@ select
     line_fit.snr_oiii_4960,
     line_fit.snr_hbeta,
     line_fit.snr_halpha,
-    line_fit.n_mask_near
+    line_fit.n_mask_near,
+    coalesce(line_fit.status, 'not fitted yet') as fit_status
 from found
 left join latest
     on latest.target_id = found.target_id and latest.model_id = found.model_id and latest.recency = 1

@@ -30,7 +30,9 @@ select
     grading,
     sep_arcsec
 from pair
-where sep_arcsec <= (
-    select least(60.0, cut_setting.value) from cut_setting where cut_setting.name = 'known_lens_radius_arcsec'
-)
+where
+    sep_arcsec <= (
+        select least(60.0, cut_setting.value) from cut_setting
+        where cut_setting.name = 'known_lens_radius_arcsec'
+    )
 ;

@@ -47,7 +47,7 @@ def evaluate_paper_test(
     progress : callable, optional
         Called with spectra done and spectra in all.
     peak_law : str
-        Distribution of the lines' peaks, of which the paper gives the lower limit only: see `PublishedRecipe`.
+        Law of the lines' peaks, of which the paper gives the lower limit only: see `PublishedRecipe`.
 
     Returns
     -------

@@ -57,7 +57,7 @@ class SnrConfig:
     dropout: float = 0.1
     gamma: float = 0.0
     dense_weight: float = 1.0
-    mask_half_width: int = 12
+    mask_half_width: int = 8
     clip: float = 30.0
 
 
