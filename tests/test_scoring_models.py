@@ -62,7 +62,7 @@ def test_focal_loss_is_equation_1() -> None:
 def test_the_lens_own_lines_do_not_count(name: str) -> None:
     model = get_model(name)
     batch = PublishedRecipe(positive_fraction=0.0).sample(64, torch.Generator().manual_seed(3))
-    own = lens_line_mask(batch.z, WINDOW_FIRST, WINDOW_NPIX)
+    own = lens_line_mask(batch.z, WINDOW_FIRST, WINDOW_NPIX, model.config.mask_half_width)
     assert own.any()
     bright = torch.where(own, batch.flux + 50.0, batch.flux)
     before = model.preprocess(batch.flux, batch.ivar, batch.z)
