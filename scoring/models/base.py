@@ -39,6 +39,7 @@ class SpectralModel:
     kind : ``network`` (has trained weights) or ``filter`` (has none)
     default_threshold : float  probability at and above which a spectrum is a hit
     default_recipe : recipe of simulated spectra that it is trained on
+    threshold_at_precision : whether training sets the threshold at the paper's precision; else it stays
     window : (int, int)  first absolute grid index and number of pixels read from a shard
     inputs : tuple of str  shard arrays that `preprocess` needs
     needs_redshift : bool  whether `preprocess` uses the lens redshift
@@ -49,6 +50,7 @@ class SpectralModel:
     reference: ClassVar[str] = ""
     kind: ClassVar[Literal["network", "filter"]] = "network"
     default_threshold: float = 0.5
+    threshold_at_precision: ClassVar[bool] = True
     default_recipe: ClassVar[str] = "published"
     window: ClassVar[tuple[int, int]] = (WINDOW_FIRST, WINDOW_NPIX)
     inputs: ClassVar[tuple[str, ...]] = ("flux", "ivar")

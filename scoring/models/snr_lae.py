@@ -109,7 +109,8 @@ class SnrLAE(SpectralModel):
     reference = "this package; after Li et al. 2019, MNRAS 482, 313, and Shu et al. 2016, ApJ 824, 86"
     kind = "network"
     default_recipe = "realistic"
-    default_threshold = 0.5
+    default_threshold = 0.5  # its probability is calibrated; the cuts that follow ask for completeness
+    threshold_at_precision = False
     inputs: ClassVar[tuple[str, ...]] = ("flux", "ivar")
     needs_redshift = True
     preprocessing: ClassVar[tuple[Callable[..., Any], ...]] = (lens_line_mask, continuum, smooth)
