@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 import json
 import math
+import shutil
 import sys
 from typing import Any
 
@@ -20,7 +21,13 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-out = Console(soft_wrap=True, highlight=False)
+
+def _width() -> int:
+    """Columns of tables: the terminal's, at least 110 so that no figure is cut; 200 into a file or a pipe."""
+    return max(shutil.get_terminal_size().columns, 110) if sys.stdout.isatty() else 200
+
+
+out = Console(soft_wrap=True, highlight=False, width=_width())
 """Results."""
 
 err = Console(stderr=True, soft_wrap=True, highlight=False)
