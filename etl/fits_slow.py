@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -16,16 +17,29 @@ from etl.columns import FIELDS, Field
 from etl.fits_fast import Buffer
 from etl.spec import PIXEL_COLUMNS, TABLES_SEARCHED, RawSpec, check_parts, is_coadd
 
+_COUNT = re.compile(rb"(NAXIS|TFIELDS) *= *(-?[0-9]+)")
+_MOST = 999  # of axes or columns (FITS standard 4.0, sections 4.4.1 and 7.3.1)
+
+
+def _refuse_absurd_counts(buf: bytes) -> None:
+    """A damaged NAXIS of a million million would keep astropy counting axes for hours."""
+    for match in _COUNT.finditer(buf):
+        if match.start() % 80 == 0 and not 0 <= int(match[2]) <= _MOST:
+            name, value = match[1].decode(), match[2].decode()
+            raise Fault("damaged", f"{name} is {value}, allowed is 0 to {_MOST}: the header is damaged")
+
 
 @contextlib.contextmanager
 def astropy_file(buf: Buffer) -> Iterator[Any]:
     """The file as an astropy HDUList; whatever astropy stumbles over becomes a Fault."""
     from astropy.io import fits
 
+    whole = bytes(buf)
+    _refuse_absurd_counts(whole)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            with fits.open(io.BytesIO(bytes(buf)), lazy_load_hdus=True) as hdus:
+            with fits.open(io.BytesIO(whole), lazy_load_hdus=True) as hdus:
                 yield hdus
         except Fault:
             raise

@@ -200,6 +200,15 @@ def _mutate(buf: bytes, rng: random.Random) -> bytes:
     return bytes(data)
 
 
+@pytest.mark.parametrize("naxis", [-1, 1000, 10**12])
+def test_an_absurd_number_of_axes_is_refused_at_once(tmp_path: Path, naxis: int) -> None:
+    data = bytearray(spec_file(tmp_path / "spec.fits").read_bytes())
+    at = data.index(b"NAXIS   =")
+    data[at + 10 : at + 30] = str(naxis).rjust(20).encode()
+    with pytest.raises(Fault, match="NAXIS"):
+        read_spec(bytes(data))
+
+
 def test_mutated_files_give_a_fault_or_a_spectrum(tmp_path: Path, request: pytest.FixtureRequest) -> None:
     sources = [
         spec_file(tmp_path / "spec.fits").read_bytes(),
