@@ -82,6 +82,11 @@ def _batch(model: SpectralModel, n: int, seed: int) -> tuple[Tensor, NDArray[np.
     """Preprocessed spectra of the realistic recipe, half of them with a line, and which."""
     from scoring.generate.recipes import get_recipe
 
+    if "model" in model.inputs:
+        raise UserError(
+            f"{model.name} needs the pipeline's model of each galaxy, which calibration spectra lack; "
+            "use --precision fp32"
+        )
     recipe = get_recipe("realistic", positive_fraction=0.5)
     batch = recipe.sample(n, torch.Generator().manual_seed(seed))
     with torch.inference_mode():

@@ -36,8 +36,9 @@ def probability(logit: np.ndarray) -> np.ndarray:
 
 def preprocessed(model: SpectralModel, n: int) -> torch.Tensor:
     flux, ivar, z = (torch.from_numpy(a) for a in plain_spectra(n, seed=5))
+    more = {"model": flux.mean(1, keepdim=True).expand_as(flux)} if "model" in model.inputs else {}
     with torch.inference_mode():
-        return model.preprocess(flux, ivar, z.float())
+        return model.preprocess(flux, ivar, z.float(), **more)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -156,3 +157,8 @@ def test_int8_that_loses_lenses_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
 def test_wilson_interval() -> None:
     low, high = quantize.wilson(81, 263)  # Newcombe 1998, table 1: 0.2553 to 0.3662
     assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
+
+
+def test_int8_is_refused_where_it_cannot_be_calibrated() -> None:
+    with pytest.raises(UserError, match="snr_lae_template needs the pipeline's model"):
+        backends.make_backend(loaded("snr_lae_template"), "openvino", "int8")
