@@ -10,9 +10,12 @@ from __future__ import annotations
 
 from schema.tables.base import FLUX_DENSITY_UNIT, FLUX_UNIT, NAMING, Json, Time, col, key, metadata
 from schema.tables.hits import cut_setting, injection, line_fit, wave_mask
+from schema.tables.images import cutout, image_score, image_shard, injection_lens, phot_obj, tracer
 from schema.tables.keys import declare_keys
 from schema.tables.lenses import known_lens, known_lens_cell, known_lens_name
+from schema.tables.mining import mining_member, mining_round, selection_function
 from schema.tables.outcome import evaluation, job, metric
+from schema.tables.review import calibrator, grade, review_note, reviewer, saved_query
 from schema.tables.runs import model, run_chunk, score, scoring_run, selection
 from schema.tables.spectra import pixel_shard, spec_obj, spectrum
 from schema.tables.survey import reject, source_file, target
@@ -25,10 +28,16 @@ __all__ = [
     "NAMING",
     "Json",
     "Time",
+    "calibrator",
     "col",
     "cut_setting",
+    "cutout",
     "evaluation",
+    "grade",
+    "image_score",
+    "image_shard",
     "injection",
+    "injection_lens",
     "job",
     "key",
     "known_lens",
@@ -37,16 +46,24 @@ __all__ = [
     "line_fit",
     "metadata",
     "metric",
+    "mining_member",
+    "mining_round",
     "model",
+    "phot_obj",
     "pixel_shard",
     "reject",
+    "review_note",
+    "reviewer",
     "run_chunk",
+    "saved_query",
     "score",
     "scoring_run",
     "selection",
+    "selection_function",
     "source_file",
     "spec_obj",
     "spectrum",
     "target",
+    "tracer",
     "wave_mask",
 ]

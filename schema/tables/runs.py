@@ -85,6 +85,7 @@ scoring_run = sa.Table(
         ref="selection.selection_id",
     ),
     col("status", sa.Text, "running, done, failed or stopped.", ucd="meta.code.status", nullable=False),
+    col("modality", sa.Text, "What is scored: spectrum or image; null means spectrum.", ucd="meta.code"),
     col("backend", sa.Text, "torch or openvino.", ucd="meta.note;meta.software"),
     col("device", sa.Text, "cpu or cuda device name.", ucd="meta.note"),
     col("precision", sa.Text, "fp32, bf16 or int8.", ucd="meta.note"),

@@ -22,6 +22,12 @@ source_file = sa.Table(
     col("n_rows", sa.BigInteger, "Rows or spectra loaded from it.", ucd="meta.number"),
     col("n_rejected", sa.BigInteger, "Rows or spectra of it kept in reject instead.", ucd="meta.number"),
     col("ingested_at", Time, "When its present content was loaded (UTC).", ucd="time.creation"),
+    col(
+        "modified_at",
+        Time,
+        "Modification time of the file as it was read (UTC); null where it has none or was just written.",
+        ucd="time.creation",
+    ),
     comment="One row per survey file that ingest has read, in its present content.",
 )
 

@@ -23,6 +23,9 @@ VIEW_ORDER: tuple[str, ...] = (
     "hit_cut",
     "attrition",
     "candidate",
+    "current_image_score",
+    "ranked",
+    "image_candidate",
 )
 """Names of the views, each after those that it reads."""
 

@@ -1,4 +1,5 @@
--- One row per target, with everything that a selection may ask for: position, spectroscopic row, primary spectrum.
+-- One row per target, with everything that a selection may ask for: position, spectroscopic row, primary spectrum,
+-- photometry with colours, primary cutout.
 select
     target.target_id,
     target.survey,
@@ -62,8 +63,52 @@ select
     spectrum.pix_last,
     spectrum.n_good,
     spectrum.n_good_window,
-    spectrum.content_hash
+    spectrum.content_hash,
+    phot_obj.catalog,
+    phot_obj.object_id,
+    phot_obj.mag_kind,
+    phot_obj.mag_u,
+    phot_obj.mag_err_u,
+    phot_obj.mag_g,
+    phot_obj.mag_err_g,
+    phot_obj.mag_r,
+    phot_obj.mag_err_r,
+    phot_obj.mag_i,
+    phot_obj.mag_err_i,
+    phot_obj.mag_z,
+    phot_obj.mag_err_z,
+    phot_obj.mag_y,
+    phot_obj.mag_err_y,
+    phot_obj.mag_f814w,
+    phot_obj.mag_err_f814w,
+    phot_obj.r_eff_arcsec,
+    phot_obj.area_pix,
+    phot_obj.axis_ratio,
+    phot_obj.pa_deg,
+    phot_obj.sersic_n,
+    phot_obj.z_phot,
+    phot_obj.z_spec,
+    phot_obj.class_star,
+    phot_obj.flags,
+    cutout.cutout_id,
+    cutout.shard_id as image_shard_id,
+    cutout.shard_row as image_shard_row,
+    cutout.instrument as image_instrument,
+    cutout.bands,
+    cutout.ny,
+    cutout.nx,
+    cutout.pixscale_arcsec,
+    cutout.psf_fwhm_arcsec,
+    cutout.frac_good,
+    cutout.frac_saturated,
+    cutout.content_hash as image_content_hash,
+    phot_obj.mag_g - phot_obj.mag_r as g_r,
+    phot_obj.mag_r - phot_obj.mag_i as r_i,
+    phot_obj.mag_i - phot_obj.mag_z as i_z,
+    phot_obj.mag_g - phot_obj.mag_i as g_i
 from target
 left join spec_obj on spec_obj.target_id = target.target_id
 left join spectrum on spectrum.target_id = target.target_id and spectrum.is_primary
+left join phot_obj on phot_obj.target_id = target.target_id
+left join cutout on cutout.target_id = target.target_id and cutout.is_primary
 ;
