@@ -216,6 +216,12 @@ injection_lens = sa.Table(
     col("source_q", sa.Double, "Axis ratio of the source.", ucd="src.morph"),
     col("source_phi_deg", sa.Double, "Position angle of the source.", unit="deg", ucd="pos.posAng"),
     col("arc_snr", sa.Double, "S/N of the lensed images over all pixels of the band.", ucd="stat.snr"),
+    col(
+        "weight",
+        sa.Double,
+        "Density of the prior over that of the draw; 1 for a draw from the prior.",
+        ucd="stat.weight",
+    ),
     comment="One row per simulated lens image: what it was drawn with, beside its row in injection.",
 )
 

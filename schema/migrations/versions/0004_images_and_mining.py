@@ -118,6 +118,7 @@ def upgrade() -> None:
         sa.Column("source_q", sa.Double),
         sa.Column("source_phi_deg", sa.Double),
         sa.Column("arc_snr", sa.Double),
+        sa.Column("weight", sa.Double),
     )
     op.create_table(
         "tracer",
@@ -133,6 +134,8 @@ def upgrade() -> None:
         sa.Column("model_id", sa.BigInteger, nullable=False),
         sa.Column("stage", sa.Text, nullable=False),
         sa.Column("instrument", sa.Text),
+        sa.Column("mode", sa.Text),
+        sa.Column("band", sa.Text),
         sa.Column("threshold", sa.Double),
         sa.Column("x_name", sa.Text),
         sa.Column("x_lo", sa.Double),
@@ -142,6 +145,7 @@ def upgrade() -> None:
         sa.Column("y_hi", sa.Double),
         sa.Column("n_injected", sa.BigInteger),
         sa.Column("n_selected", sa.BigInteger),
+        sa.Column("n_eff", sa.Double),
         sa.Column("p_selected", sa.Double),
         sa.Column("p_lo", sa.Double),
         sa.Column("p_hi", sa.Double),
