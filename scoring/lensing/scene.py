@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from schema.errors import UserError
-from scoring.lensing.raster import convolve, render_components
+from scoring.lensing.raster import chunk_size, convolve, render_components
 from scoring.light.instruments import Instrument
 from scoring.light.noise import add_noise
 from scoring.light.photometry import check_magnitudes, mag_to_counts
+from scoring.light.psf import check_kernel
 
 RANGES: dict[str, tuple[float, float]] = {
     "theta_e": (0.0, 60.0),
@@ -175,24 +176,44 @@ def render(
             f"the scene has {scene.lens_mag.shape[1]} lens and {scene.source_mag.shape[1]} source bands, "
             f"{instrument.name} has {len(instrument.bands)} ({', '.join(instrument.bands)})"
         )
-    zero = torch.tensor(instrument.zero_point, dtype=torch.float64)
-    lens, source = render_components(scene, npix, instrument.pixel_scale_arcsec, oversample, components)
+    kernel = instrument.psf() if psf is None else check_kernel(psf, len(instrument.bands))
+    chunk = chunk_size(npix, oversample, scene.theta_e.device)
+    images, truths = [], []
+    for start in range(0, max(len(scene), 1), chunk):
+        image, truth = _render(
+            scene[start : start + chunk], instrument, npix, components, oversample, kernel, with_truth
+        )
+        images.append(image)
+        truths.append(truth)
+    image = torch.cat(images)
+    if not with_truth:
+        return image
+    return image, Truth(torch.cat([t.arc_mag for t in truths]), torch.cat([t.magnification for t in truths]))
+
+
+def _render(
+    scene: LensScene, instrument: Instrument, npix: int, components: str, oversample: int | str,
+    kernel: Tensor, with_truth: bool,
+) -> tuple[Tensor, Truth]:  # fmt: skip
+    """One chunk of `render`."""
+    scale = instrument.pixel_scale_arcsec
+    lens, source = render_components(scene, npix, scale, oversample, components)
     image: Tensor | float = 0.0
+    zero = torch.tensor(instrument.zero_point, dtype=torch.float64)
     if lens is not None:
         image = image + mag_to_counts(scene.lens_mag, zero)[:, :, None, None] * lens[:, None]
     if source is not None:
         image = image + mag_to_counts(scene.source_mag, zero)[:, :, None, None] * source[:, None]
     assert isinstance(image, Tensor)
-    image = convolve(image, instrument.psf() if psf is None else psf)
+    image = convolve(image, kernel)
     if not with_truth:
-        return image
+        return image, Truth(image, image)
     if source is None:
-        source = render_components(scene, npix, instrument.pixel_scale_arcsec, oversample, "source")[1]
+        source = render_components(scene, npix, scale, oversample, "source")[1]
         assert source is not None
     magnification = source.sum((1, 2))
-    return image, Truth(
-        scene.source_mag - 2.5 * torch.log10(magnification.clamp_min(1e-12))[:, None], magnification
-    )
+    arc_mag = scene.source_mag - 2.5 * torch.log10(magnification.clamp_min(1e-12))[:, None]
+    return image, Truth(arc_mag, magnification)
 
 
 def observe(image: Tensor, instrument: Instrument, generator: torch.Generator) -> Tensor:
