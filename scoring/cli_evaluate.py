@@ -132,11 +132,11 @@ def run(
 
 def _load(names: list[str]) -> list[SpectralModel]:
     from schema.errors import UserError
-    from scoring.registry import get_model
+    from scoring.registry import spectral_model
 
     if len(set(names)) < len(names):
         raise UserError(f"a model is named twice in: {' '.join(names)}; name each once")
-    return [get_model(name) for name in names]
+    return [spectral_model(name) for name in names]
 
 
 def _finish(

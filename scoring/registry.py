@@ -10,15 +10,16 @@ import importlib
 import pkgutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar, cast
 
 from schema.errors import UserError
 
 if TYPE_CHECKING:
-    from scoring.models.base import SpectralModel
+    from scoring.models.base import Model, SpectralModel
+    from scoring.models.image_base import ImageModel
 
-_M = TypeVar("_M", bound="type[SpectralModel]")
-_MODELS: dict[str, type[SpectralModel]] = {}
+_M = TypeVar("_M", bound="type[Model]")
+_MODELS: dict[str, type[Model]] = {}
 
 
 def register_model(name: str) -> Callable[[_M], _M]:
@@ -41,13 +42,13 @@ def register_model(name: str) -> Callable[[_M], _M]:
     return enter
 
 
-def available_models() -> tuple[str, ...]:
-    """Names of all registered models, sorted."""
+def available_models(modality: str | None = None) -> tuple[str, ...]:
+    """Names of all registered models, or of those of one modality (spectrum, image), sorted."""
     _import_models()
-    return tuple(sorted(_MODELS))
+    return tuple(sorted(name for name, cls in _MODELS.items() if modality in (None, cls.modality)))
 
 
-def model_class(name: str) -> type[SpectralModel]:
+def model_class(name: str) -> type[Model]:
     """Class registered under `name`.
 
     Raises
@@ -63,7 +64,7 @@ def model_class(name: str) -> type[SpectralModel]:
     return _MODELS[name]
 
 
-def get_model(name: str, weights: str | Path | None = "shipped") -> SpectralModel:
+def get_model(name: str, weights: str | Path | None = "shipped") -> Model:
     """Model ready to score.
 
     Parameters
@@ -85,6 +86,35 @@ def get_model(name: str, weights: str | Path | None = "shipped") -> SpectralMode
     if weights is not None:
         model.load(weights)
     return model
+
+
+def spectral_class(name: str) -> type[SpectralModel]:
+    """Class of a model that scores spectra, as `model_class`; a UserError for one that does not."""
+    from scoring.models.base import SpectralModel
+
+    cls = model_class(name)
+    if not issubclass(cls, SpectralModel):
+        raise UserError(f"{name} scores images; choose a model of spectra: {_named('spectrum')}")
+    return cls
+
+
+def spectral_model(name: str, weights: str | Path | None = "shipped") -> SpectralModel:
+    """A model that scores spectra, as `get_model`; a UserError for one that does not."""
+    spectral_class(name)
+    return cast("SpectralModel", get_model(name, weights))
+
+
+def image_model(name: str, weights: str | Path | None = "shipped") -> ImageModel:
+    """A model that scores image cutouts, as `get_model`; a UserError for one that does not."""
+    from scoring.models.image_base import ImageModel
+
+    if not issubclass(model_class(name), ImageModel):
+        raise UserError(f"{name} scores spectra; choose a model of images: {_named('image')}")
+    return cast("ImageModel", get_model(name, weights))
+
+
+def _named(modality: str) -> str:
+    return ", ".join(available_models(modality)) or "there is none"
 
 
 def _import_models() -> None:

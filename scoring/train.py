@@ -24,7 +24,7 @@ from scoring.generate.recipes import Batch, Recipe, describe
 from scoring.models.base import SpectralModel
 from scoring.noise import NoiseModel
 from scoring.pca import GalaxyBank
-from scoring.registry import model_class
+from scoring.registry import spectral_class
 
 log = logging.getLogger("lensmine.train")
 
@@ -109,7 +109,7 @@ def train(
     UserError
         If `model` cannot be trained, `out` holds another run, or there is nothing to resume.
     """
-    cls = model_class(config.model)
+    cls = spectral_class(config.model)
     if cls.kind != "network":
         raise UserError(f"{config.model} is a filter: it has no weights to train")
     out.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from schema.errors import UserError
 from scoring.card import finish
 from scoring.generate.recipes import get_recipe
 from scoring.noise import load_noise
-from scoring.registry import model_class
+from scoring.registry import spectral_class
 from scoring.train import TrainConfig, train
 
 
@@ -56,7 +56,7 @@ def run_training(request: TrainRequest) -> dict[str, Any]:
     DataError
         Too few spectra in the selection, or a damaged file.
     """
-    cls = model_class(request.model)
+    cls = spectral_class(request.model)
     recipe = get_recipe(request.recipe or cls.default_recipe)
     device = _device(request.device)
     bank = None

@@ -1,4 +1,7 @@
-"""What every spectral model offers: preprocessing, a network giving a logit a spectrum, and their hashes."""
+"""What every model offers: a network that gives a logit, hashes, weights; and what spectral models add.
+
+Image models stand in scoring.models.image_base.
+"""
 
 from __future__ import annotations
 
@@ -26,35 +29,23 @@ from scoring.models.layers import focal_loss
 WEIGHTS_DIR = Path(__file__).parent.parent / "weights"
 
 
-class SpectralModel:
-    """Base class of the models in the registry.
-
-    A subclass sets the class attributes and defines :meth:`preprocess` and :meth:`build`. Preprocessing is a
-    pure function on batches and part of the model: its source and the configuration enter
-    `preprocessing_hash`.
+class Model:
+    """Base class of every model in the registry, whatever it looks at.
 
     Attributes
     ----------
+    modality : ``spectrum`` or ``image``: what it scores, as in scoring_run.modality
     reference : the paper it follows
     kind : ``network`` (has trained weights) or ``filter`` (has none)
-    default_threshold : float  probability at and above which a spectrum is a hit
-    default_recipe : recipe of simulated spectra that it is trained on
-    threshold_at_precision : whether training sets the threshold at the paper's precision; else it stays
-    window : (int, int)  first absolute grid index and number of pixels read from a shard
-    inputs : tuple of str  shard arrays that `preprocess` needs
-    needs_redshift : bool  whether `preprocess` uses the lens redshift
+    default_threshold : float  probability at and above which a target is a hit
     preprocessing : functions whose source enters the preprocessing hash
     """
 
     name: ClassVar[str] = ""
+    modality: ClassVar[Literal["spectrum", "image"]]
     reference: ClassVar[str] = ""
     kind: ClassVar[Literal["network", "filter"]] = "network"
     default_threshold: float = 0.5
-    threshold_at_precision: ClassVar[bool] = True
-    default_recipe: ClassVar[str] = "published"
-    window: ClassVar[tuple[int, int]] = (WINDOW_FIRST, WINDOW_NPIX)
-    inputs: ClassVar[tuple[str, ...]] = ("flux", "ivar")
-    needs_redshift: ClassVar[bool] = True
     preprocessing: ClassVar[tuple[Callable[..., Any], ...]] = ()
     config_class: ClassVar[type]
 
@@ -63,40 +54,9 @@ class SpectralModel:
         self.card: dict[str, Any] = {}
         self._network: nn.Module | None = None
 
-    # ------------------------------------------------------------------ what a subclass defines
-
-    def preprocess(self, flux: Tensor, ivar: Tensor, z: Tensor, **more: Tensor) -> Tensor:
-        """Network input from calibrated spectra.
-
-        Parameters
-        ----------
-        flux : Tensor, shape (n, npix)  [1e-17 erg/s/cm2/Angstrom]
-        ivar : Tensor, shape (n, npix)  inverse variance of `flux`, 0 where there is no datum
-        z : Tensor, shape (n,)  redshift of the lens
-        **more : Tensor, shape (n, npix)  further shard arrays, as named by `inputs`
-
-        Returns
-        -------
-        Tensor, shape (n, channels, npix), float32
-        """
-        raise NotImplementedError
-
     def build(self) -> nn.Module:
         """A fresh network that maps `preprocess`'s output to a logit, shape (n,)."""
         raise NotImplementedError
-
-    def loss(self, network: nn.Module, inputs: Tensor, label: Tensor, lines: Lines) -> Tensor:
-        """Training loss of a batch: the focal loss of the spectra's logits.
-
-        Parameters
-        ----------
-        inputs : Tensor, shape (n, channels, npix)
-        label : Tensor, shape (n,)  1 with a line, else 0
-        lines : Lines of the n spectra, for models that learn where the line is
-        """
-        return focal_loss(network(inputs), label, self.config.gamma)
-
-    # ------------------------------------------------------------------ what every model has
 
     def network(self) -> nn.Module:
         """The model's network, built once; in evaluation mode unless a training loop says otherwise."""
@@ -104,21 +64,14 @@ class SpectralModel:
             self._network = self.build().eval()
         return self._network
 
-    @torch.inference_mode()
-    def probability(self, flux: Tensor, ivar: Tensor, z: Tensor, **more: Tensor) -> Tensor:
-        """Probability that each spectrum holds a line that is not the lens's own, shape (n,)."""
-        return torch.sigmoid(self.network()(self.preprocess(flux, ivar, z, **more)))
+    def hash_parts(self) -> dict[str, Any]:
+        """What decides the network's input, as plain values: the preprocessing hash is over these."""
+        raise NotImplementedError
 
     @property
     def preprocessing_hash(self) -> str:
-        """32 hex digits that change when the window, the configuration or the preprocessing code does."""
-        parts = {
-            "window": self.window,
-            "inputs": self.inputs,
-            "config": dataclasses.asdict(self.config),
-            "code": [_code(f) for f in (type(self).preprocess, *self.preprocessing)],
-        }
-        return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+        """32 hex digits that change when what is read, the configuration or the preprocessing code does."""
+        return hashlib.sha256(json.dumps(self.hash_parts(), sort_keys=True).encode()).hexdigest()[:32]
 
     @property
     def weights_hash(self) -> str:
@@ -162,7 +115,72 @@ class SpectralModel:
             self.default_threshold = float(self.card.get("threshold", self.default_threshold))
 
 
-def _code(function: Callable[..., Any]) -> str:
+class SpectralModel(Model):
+    """Base class of the models that score spectra.
+
+    A subclass sets the class attributes and defines :meth:`preprocess` and :meth:`build`. Preprocessing is a
+    pure function on batches and part of the model: its source and the configuration enter
+    `preprocessing_hash`.
+
+    Attributes
+    ----------
+    default_recipe : recipe of simulated spectra that it is trained on
+    threshold_at_precision : whether training sets the threshold at the paper's precision; else it stays
+    window : (int, int)  first absolute grid index and number of pixels read from a shard
+    inputs : tuple of str  shard arrays that `preprocess` needs
+    needs_redshift : bool  whether `preprocess` uses the lens redshift
+    """
+
+    modality = "spectrum"
+    threshold_at_precision: ClassVar[bool] = True
+    default_recipe: ClassVar[str] = "published"
+    window: ClassVar[tuple[int, int]] = (WINDOW_FIRST, WINDOW_NPIX)
+    inputs: ClassVar[tuple[str, ...]] = ("flux", "ivar")
+    needs_redshift: ClassVar[bool] = True
+
+    def preprocess(self, flux: Tensor, ivar: Tensor, z: Tensor, **more: Tensor) -> Tensor:
+        """Network input from calibrated spectra.
+
+        Parameters
+        ----------
+        flux : Tensor, shape (n, npix)  [1e-17 erg/s/cm2/Angstrom]
+        ivar : Tensor, shape (n, npix)  inverse variance of `flux`, 0 where there is no datum
+        z : Tensor, shape (n,)  redshift of the lens
+        **more : Tensor, shape (n, npix)  further shard arrays, as named by `inputs`
+
+        Returns
+        -------
+        Tensor, shape (n, channels, npix), float32
+        """
+        raise NotImplementedError
+
+    def loss(self, network: nn.Module, inputs: Tensor, label: Tensor, lines: Lines) -> Tensor:
+        """Training loss of a batch: the focal loss of the spectra's logits.
+
+        Parameters
+        ----------
+        inputs : Tensor, shape (n, channels, npix)
+        label : Tensor, shape (n,)  1 with a line, else 0
+        lines : Lines of the n spectra, for models that learn where the line is
+        """
+        return focal_loss(network(inputs), label, self.config.gamma)
+
+    @torch.inference_mode()
+    def probability(self, flux: Tensor, ivar: Tensor, z: Tensor, **more: Tensor) -> Tensor:
+        """Probability that each spectrum holds a line that is not the lens's own, shape (n,)."""
+        return torch.sigmoid(self.network()(self.preprocess(flux, ivar, z, **more)))
+
+    def hash_parts(self) -> dict[str, Any]:
+        """Window, shard arrays, configuration and code."""
+        return {
+            "window": self.window,
+            "inputs": self.inputs,
+            "config": dataclasses.asdict(self.config),
+            "code": [code_of(f) for f in (type(self).preprocess, *self.preprocessing)],
+        }
+
+
+def code_of(function: Callable[..., Any]) -> str:
     """Source of a function without comments and docstring, so that only what it does enters a hash."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     body = tree.body[0].body  # type: ignore[attr-defined]
