@@ -52,6 +52,25 @@ DEFAULT_CUTS: list[tuple[str, float, str, str]] = [
         "[OIII], H beta or H alpha at the redshift of [OII] is there from this S/N on; "
         "noise alone reaches it in 0.3% of lines.",
     ),
+    (
+        "review_grades_enough",
+        3.0,
+        "",
+        "A target with that many grades leaves the queue that hides what has enough.",
+    ),
+    (
+        "review_calibration_rate",
+        0.1,
+        "",
+        "Share of objects in a reviewer's queue that are calibrators, 0 to 0.9.",
+    ),
+    ("review_prior_lens", 0.01, "", "Probability of a lens before any grade, for the consensus."),
+    (
+        "review_disagreement",
+        2.0,
+        "",
+        "Grades so many steps apart go to adjudication; A, B, C and X are one step apart.",
+    ),
 ]
 """Name, value, unit and meaning of every threshold."""
 

@@ -26,6 +26,12 @@ VIEW_ORDER: tuple[str, ...] = (
     "current_image_score",
     "ranked",
     "image_candidate",
+    "current_grade",
+    "grade_count",
+    "reviewer_confusion",
+    "consensus",
+    "review_disagreement",
+    "review_queue",
 )
 """Names of the views, each after those that it reads."""
 
