@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
@@ -79,8 +80,15 @@ def _merge_distinct(conn: sa.Connection, targets: pa.Table, rows: pa.Table, kind
 def existing_ids(
     conn: sa.Connection, table: sa.Table, column: str, ids: pa.ChunkedArray
 ) -> NDArray[np.int64]:
-    """Which of the keys the table has."""
-    if conn.execute(sa.select(table.c[column]).limit(1)).first() is None:
+    """Which of the keys the table has.
+
+    A file that is new to the table mostly covers a range of keys in which there is nothing yet.
+    """
+    if not len(ids):
+        return np.empty(0, dtype=np.int64)
+    edges = pc.min_max(ids)
+    inside = table.c[column].between(edges["min"].as_py(), edges["max"].as_py())
+    if conn.execute(sa.select(table.c[column]).where(inside).limit(1)).first() is None:
         return np.empty(0, dtype=np.int64)
     stage = staged(conn, table, "stage_ids", pa.table({column: ids}))
     found = conn.execute(

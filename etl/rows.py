@@ -16,14 +16,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from etl.checks import LISTED_PER_REASON, Note, run2d_bits, spec_obj_id
+from etl.text import codes, constant, encoded, first_known, from_codes, matches, plain, text
 from schema.healpix import hpx29
 from schema.ids import sdss_target_id
 from schema.tables import spec_obj
 
 NOQSO = ("z_noqso", "z_err_noqso", "z_warning_noqso", "class_noqso", "subclass_noqso")
 TARGET_COLUMNS = ("target_id", "survey", "native_id", "ra_deg", "dec_deg", "hpx29", "is_injection")
-_BLANK = " \t\r\n\0"
-_TEXT = [c.name for c in spec_obj.columns if str(c.type) == "TEXT"]
 
 
 @dataclass
@@ -140,14 +139,11 @@ def make_rows(
     out["primary_target_id"] = out["target_id"]
     out["n_epoch"] = pa.array(np.ones(len(kept), dtype=np.int32))
     ra, dec = ra[kept] % 360.0, dec[kept]
-    native = pc.binary_join_element_wise(
-        *(pc.cast(out[k], pa.string()) for k in ("plate", "mjd", "fiber_id")), "-"
-    )
     target = pa.table(
         {
             "target_id": out["target_id"],
-            "survey": pa.array(["sdss"]).take(pa.array(np.zeros(len(kept), dtype=np.int8))),
-            "native_id": native,
+            "survey": constant("sdss", len(kept)),
+            "native_id": _native_ids(plate[kept], mjd[kept], fiber[kept]),
             "ra_deg": pa.array(ra),
             "dec_deg": pa.array(dec),
             "hpx29": pa.array(hpx29(ra, dec)),
@@ -174,64 +170,48 @@ def unlisted(counts: dict[str, int]) -> list[Note]:
     ]
 
 
+def _native_ids(plate: NDArray[np.int64], mjd: NDArray[np.int64], fiber: NDArray[np.int64]) -> pa.Array:
+    """PLATE-MJD-FIBER; a catalogue holds few plates and fibre numbers, so their digits are made once."""
+    nights = pa.array((plate << 20) | mjd).dictionary_encode()
+    names = [f"{night >> 20}-{night & 0xFFFFF}" for night in nights.dictionary.to_pylist()]
+    fibers = pa.array(fiber).dictionary_encode()
+    return pc.binary_join_element_wise(
+        pa.array(names, pa.string()).take(nights.indices),
+        fibers.dictionary.cast(pa.string()).take(fibers.indices),
+        "-",
+    )
+
+
 def _meanings(out: dict[str, Any], columns: dict[str, Any]) -> None:
     """What a value means beyond its digits."""
     n = len(out["target_id"])
-    nothing = pa.nulls(n, pa.string())
+    nothing = constant(None, n)
     run2d = out.get("run2d", nothing)
-    sdss = pc.fill_null(pc.match_substring_regex(run2d, r"^\d+$"), False)
-    fitted = pc.fill_null(pc.is_valid(out.get("class_noqso", nothing)), False)
+    sdss = matches(run2d, lambda run: run.isdigit() and run.isascii())
+    fitted = np.asarray(out.get("class_noqso", nothing).is_valid()) & ~sdss
     for key in NOQSO:  # SDSS-I/II rows carry zeros there: the fit was not made
         if key in out:
-            out[key] = pc.if_else(pc.and_(fitted, pc.invert(sdss)), out[key], pa.scalar(None, out[key].type))
+            out[key] = _only_where(fitted, out[key])
     for key in ("cmodel_mag_i", "fiber2_mag_i"):
         if key in out:
             real = pc.fill_null(pc.and_(pc.greater(out[key], 0.0), pc.less(out[key], 90.0)), False)
-            out[key] = pc.if_else(real, out[key], pa.scalar(None, pa.float64()))
+            out[key] = _only_where(np.asarray(real), out[key])
     # specObj has TARGETTYPE and SOURCETYPE where spAll has OBJTYPE
     purpose = text(columns["targettype"]) if "targettype" in columns else nothing
-    sky = pc.if_else(pc.fill_null(pc.equal(purpose, "SKY"), False), "SKY", pa.scalar(None, pa.string()))
-    out["objtype"] = pc.coalesce(out.get("objtype", nothing), sky, out.get("sourcetype", nothing))
-    boss = pc.fill_null(pc.starts_with(run2d, "v"), False)
-    known = pc.if_else(boss, "BOSS", pc.if_else(sdss, "SDSS", pa.scalar(None, pa.string())))
-    out["instrument"] = pc.coalesce(out.get("instrument", nothing), known)
+    sky = from_codes(np.where(matches(purpose, "SKY".__eq__), 0, -1).astype(np.int32), ["SKY"])
+    out["objtype"] = first_known(out.get("objtype", nothing), sky, out.get("sourcetype", nothing))
+    boss = matches(run2d, lambda run: run.startswith("v"))
+    known = from_codes(np.where(boss, 0, np.where(sdss, 1, -1)).astype(np.int32), ["BOSS", "SDSS"])
+    out["instrument"] = first_known(out.get("instrument", nothing), known)
 
 
-def text(values: Any) -> pa.Array:
-    """Fixed-width bytes or text as trimmed Arrow strings; blank is null."""
-    if isinstance(values, pa.ChunkedArray):
-        values = values.combine_chunks()
-    if isinstance(values, pa.Array):
-        strings = values.cast(pa.string())
-    elif values.dtype.kind == "S":
-        strings = _strings(values)
-    else:
-        strings = pa.array(values.tolist(), pa.string())
-    trimmed = pc.utf8_trim(strings, characters=_BLANK)
-    return pc.if_else(pc.equal(trimmed, ""), pa.scalar(None, pa.string()), trimmed)
-
-
-def _strings(values: NDArray[np.bytes_]) -> pa.Array:
-    width = values.dtype.itemsize
-    if not width or not len(values):
-        return pa.array([""] * len(values), pa.string())
-    data = np.ascontiguousarray(values)
-    offsets = np.arange(len(values) + 1, dtype=np.int64) * width
-    if offsets[-1] >= 1 << 31:
-        raise ValueError("rows in one piece exceed 2 GiB of text")
-    blob = data.view(np.uint8)
-    if (blob >= 128).any():  # no survey writes it, but damage does
-        return pa.array([v.decode("latin-1") for v in data.tolist()], pa.string())
-    if (blob == 0).any():  # bytes after a terminating zero are not part of the value
-        matrix = blob.reshape(len(values), width).copy()
-        ended = np.maximum.accumulate(matrix == 0, axis=1)
-        matrix[ended] = 32
-        blob = matrix.reshape(-1)
-    return pa.Array.from_buffers(
-        pa.string(),
-        len(values),
-        [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(np.ascontiguousarray(blob))],
-    )
+def _only_where(keep: NDArray[np.bool_], values: pa.Array) -> pa.Array:
+    """Values where a row keeps them, null elsewhere."""
+    if keep.all():
+        return values
+    if not keep.any():
+        return pa.nulls(len(values), values.type)
+    return pc.if_else(pa.array(keep), plain(values), pa.scalar(None, plain(values).type))
 
 
 def _integers(values: Any) -> NDArray[np.int64]:
@@ -291,7 +271,24 @@ def _object_ids(values: Any, n: int) -> pa.Array:
     elif isinstance(values, np.ndarray) and values.dtype.kind == "f":
         return pa.nulls(n, pa.string())  # a double cannot hold them
     else:
-        digits = text(values)
+        digits = plain(text(values))
+    return _only_numbers(digits)
+
+
+def _only_numbers(digits: pa.Array) -> pa.Array:
+    """Strings that are decimal numbers above 0, null in place of others."""
+    if digits.null_count == 0 and len(digits) and digits.offset == 0:
+        ends, data = (
+            np.frombuffer(b, dtype=t) for b, t in zip(digits.buffers()[1:], ("<i4", "u1"), strict=True)
+        )
+        first = data[ends[:-1][: len(digits)]] if ends[len(digits)] else np.zeros(1, np.uint8)
+        used = data[: ends[len(digits)]]
+        if (
+            (used - np.uint8(48) < 10).all()
+            and (first != 48).all()
+            and (np.diff(ends[: len(digits) + 1]) > 0).all()
+        ):
+            return digits
     real = pc.fill_null(pc.match_substring_regex(digits, r"^[1-9]\d*$"), False)
     return pc.if_else(real, digits, pa.scalar(None, pa.string()))
 
@@ -305,9 +302,9 @@ def given_id(values: Any, k: int) -> str:
 def _spec_obj_ids(columns: dict[str, Any], out: dict[str, Any]) -> tuple[pa.Array, NDArray[np.bool_]]:
     """specObjID as unsigned decimal digits, and where the file's disagrees with what it packs."""
     n = len(out["target_id"])
-    runs = out.get("run2d", pa.nulls(n, pa.string())).dictionary_encode()
+    runs = encoded(out.get("run2d", constant(None, n)))
     number = np.array([run2d_bits(r) for r in runs.dictionary.to_pylist()] + [-1], dtype=np.int64)
-    bits = number[np.asarray(runs.indices.fill_null(len(number) - 1))] if n else np.zeros(0, np.int64)
+    bits = number[codes(runs)]
     plate, mjd, fiber = (np.asarray(out[k]) for k in ("plate", "mjd", "fiber_id"))
     packed, known = spec_obj_id(plate, mjd, fiber, bits)
     given = columns.get("spec_obj_id")
@@ -322,12 +319,10 @@ def _spec_obj_ids(columns: dict[str, Any], out: dict[str, Any]) -> tuple[pa.Arra
             return pa.array(packed).cast(pa.string()), np.zeros(n, dtype=bool)
         digits = pa.array(unsigned).cast(pa.string())
     else:
-        digits = text(given)
-        digits = pc.if_else(
-            pc.fill_null(pc.match_substring_regex(digits, r"^[1-9]\d*$"), False),
-            digits,
-            pa.scalar(None, pa.string()),
-        )
+        digits = plain(text(given))
+        if known.all() and digits.equals(right := pa.array(packed).cast(pa.string())):
+            return right, np.zeros(n, dtype=bool)
+        digits = _only_numbers(digits)
     computed = pc.if_else(pa.array(known), pa.array(packed).cast(pa.string()), pa.scalar(None, pa.string()))
     differs = pc.fill_null(pc.not_equal(digits, computed), False)
     return pc.coalesce(computed, digits), np.asarray(differs)

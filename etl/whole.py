@@ -21,8 +21,9 @@ from etl.load import load_files
 from etl.merge import merge_rows
 from etl.pixels import ShardWriter
 from etl.plates import read_plate
-from etl.rows import Rows, make_rows, text, unlisted
+from etl.rows import Rows, make_rows, unlisted
 from etl.sources import Content
+from etl.text import text
 from schema.tables import spec_obj
 from schema.upsert import delete_keys
 

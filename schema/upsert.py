@@ -26,6 +26,9 @@ Rows: TypeAlias = "Sequence[Mapping[str, Any]] | pa.Table"
 BULK_ROWS = 50_000
 """Rows from which `bulk_load` drops and remakes keys and indexes."""
 
+ROW_GROUP = 122_880
+"""Rows of DuckDB's row groups: batches of so many are compressed in parallel, smaller ones one by one."""
+
 _serial = itertools.count()
 
 
@@ -196,12 +199,12 @@ def to_arrow(table: sa.Table, rows: Rows) -> pa.Table:
         try:
             if given is not None:
                 values = given.column(name)
-                arrays.append(values if values.type == kind else _cast(values, kind))
+                arrays.append(values if values.type in (kind, _coded(kind)) else _cast(values, kind))
             else:
                 arrays.append(_from_python([row.get(name) for row in rows], column.type, kind))
         except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as exc:
             raise DataError(f"{table.name}.{name} takes {kind}: {exc}") from exc
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        if pa.types.is_string(kind):
             _refuse_nul(table.name, name, arrays[-1])
     return pa.table(arrays, names=names)
 
@@ -214,6 +217,11 @@ def _from_python(values: list[Any], kind: Any, arrow: pa.DataType) -> pa.Array:
     return pa.array(
         [v.item() if isinstance(v, np.generic) else v for v in values], type=arrow, from_pandas=False
     )
+
+
+def _coded(kind: pa.DataType) -> pa.DataType | None:
+    """The form of text that both engines take without its being spelled out row by row."""
+    return pa.dictionary(pa.int32(), pa.string()) if pa.types.is_string(kind) else None
 
 
 def _plain(value: Any) -> Any:
@@ -257,12 +265,10 @@ def _arrow_type(kind: Any) -> pa.DataType:
 def _refuse_nul(table: str, name: str, array: pa.Array | pa.ChunkedArray) -> None:
     """PostgreSQL's text cannot hold a zero byte; refuse it on both engines alike."""
     for chunk in array.chunks if isinstance(array, pa.ChunkedArray) else [array]:
-        data = chunk.buffers()[2]
-        if (
-            data is not None
-            and bytes(1) in memoryview(data).tobytes()
-            and pc.any(pc.match_substring(chunk, "\0")).as_py()
-        ):
+        words = chunk.dictionary if isinstance(chunk, pa.DictionaryArray) else chunk
+        data = words.buffers()[2]
+        text = np.frombuffer(data if data is not None else b"", dtype=np.uint8)
+        if np.count_nonzero(text) < len(text) and pc.any(pc.match_substring(words, "\0")).as_py():
             raise DataError(f"{table}.{name} holds a zero byte, which text cannot; strip it before loading")
 
 
@@ -291,6 +297,8 @@ def _load(conn: sa.Connection, table: sa.Table, data: pa.Table, into: str) -> No
     with driver_errors():
         if conn.dialect.name == "duckdb":
             view = f"arrow_{next(_serial)}"
+            if data.num_rows > ROW_GROUP:
+                data = pa.Table.from_batches(data.combine_chunks().to_batches(max_chunksize=ROW_GROUP))
             raw.register(view, data)
             try:
                 raw.execute(f"insert into {into} ({columns}) select {columns} from {view}")
