@@ -131,3 +131,63 @@ def test_scaling_flux_and_errors_changes_nothing() -> None:
     wave2, snr2 = localise(flux * 1e6, ivar * 1e-12)
     assert torch.allclose(snr, snr2, rtol=1e-3)
     assert torch.allclose(wave, wave2)
+
+
+def test_convolution_and_product_of_matrices_agree() -> None:
+    from scoring.localise import _over_blocks, _taps
+
+    x = torch.rand(3, BLOCK, 50, generator=torch.Generator().manual_seed(8))
+    for tap in _taps(LineFilter(sigmas_px=(1.5, 4.0)), 40.0, x.device):
+        far = tap.shape[-1] // 2
+        columns = torch.nn.functional.pad(x, (far, far)).unfold(2, tap.shape[-1], 1)
+        product = torch.einsum("oct,ncbt->nob", tap, columns)
+        assert torch.allclose(_over_blocks(x, tap), product, atol=1e-5)
+
+
+def test_the_first_form_of_the_filter_agrees() -> None:
+    from benchmarks.bench_localise import first_line_snr, first_localise
+
+    rng = torch.Generator().manual_seed(9)
+    flux, ivar = spectra(300, 9)
+    flux[:, 200:260] *= 40.0  # a bright, steep continuum, where sums cancel
+    flux[7, 5], ivar[8, 6], ivar[9, :400] = float("nan"), float("inf"), -1.0
+    at = 20 + (NPIX - 40) * torch.rand(300, 1, generator=rng)
+    flux = flux + 4 * torch.rand(300, 1, generator=rng) * torch.exp(
+        -0.5 * ((torch.arange(NPIX) - at) / 2.2) ** 2
+    )
+    z = 0.3 + 0.4 * torch.rand(300, generator=rng)
+    for settings in (
+        LineFilter(),
+        LineFilter(sigmas_px=(1.2, 2.0, 5.0), half_width_px=60, mask_half_width_px=8),
+        LineFilter(fit_continuum=False, rescale_errors=False),
+    ):
+        new, first = line_snr(flux, ivar, settings), first_line_snr(flux, ivar, settings)
+        assert ((new - first).abs() / first.abs().clamp_min(1)).max() < 1e-4
+        assert ((new == 0) == (first == 0)).all()
+        if len(settings.sigmas_px) == 1:
+            wave, snr = localise(flux, ivar, z, settings=settings)
+            wave1, snr1 = first_localise(flux, ivar, z, settings)
+            assert ((wave - wave1).abs() < 0.005).all()  # half a hundredth of what a fit calls another hit
+            assert ((snr - snr1).abs() / snr1.clamp_min(1)).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("model", "width"), [("snr_lae", 8), ("resnet28_lae", 12), ("matched_filter_lae", 12)]
+)
+def test_the_localiser_masks_what_the_model_masks(model: str, width: int) -> None:
+    from scoring.localise import filter_beside
+    from scoring.registry import get_model
+
+    assert filter_beside(get_model(model).config) == LineFilter(mask_half_width_px=width)
+    assert filter_beside(object()) == LineFilter()
+
+
+def test_a_line_that_only_a_wider_mask_hides_is_found_with_the_narrower() -> None:
+    flux, ivar = spectra(1, 10, gaps=0.0)
+    z = torch.tensor([0.3847])
+    at = int(pixel_index(np.log10(3346.79 * (1 + z.item())))) - WINDOW_FIRST - 10
+    flux[0] += 8 * torch.exp(-0.5 * ((torch.arange(NPIX) - at) / 2.0) ** 2)
+    found = {w: localise(flux, ivar, z, settings=LineFilter(mask_half_width_px=w)) for w in (8, 12)}
+    off = {w: float(torch.log10(wave) * 1e4) - WINDOW_FIRST - at for w, (wave, _) in found.items()}
+    assert abs(off[8]) < 1
+    assert abs(off[12]) > 1
