@@ -1,0 +1,1 @@
+"""LensGenerator: adversarial augmentation of few known lenses, and what it adds to training."""
