@@ -27,12 +27,17 @@ def comoving_mpc(z: Tensor) -> Tensor:
     return (d * (SPEED_OF_LIGHT_KM_S / H0_KM_S_MPC)).to(z.dtype)
 
 
+def hubble(z: Tensor) -> Tensor:
+    """Expansion rate over today's, ``E(z)``."""
+    return torch.sqrt(OMEGA_M * (1 + z) ** 3 + 1 - OMEGA_M)
+
+
 def angular_diameter_mpc(z: Tensor) -> Tensor:
     """Angular diameter distance [Mpc]."""
     return comoving_mpc(z) / (1 + z)
 
 
 def sis_einstein_radius(sigma_km_s: Tensor, z_lens: Tensor, z_source: Tensor) -> Tensor:
-    """Einstein radius [arcsec] of an isothermal sphere, ``4 pi (sigma/c)^2 D_ls / D_s``; 0 for a nearer source."""
+    """Einstein radius [arcsec] of an isothermal sphere, ``4 pi (sigma/c)^2 D_ls / D_s``, not below 0."""
     ratio = (1 - comoving_mpc(z_lens) / comoving_mpc(z_source)).clamp_min(0.0)  # flat: D_ls/D_s
     return 4 * torch.pi * (sigma_km_s / SPEED_OF_LIGHT_KM_S) ** 2 * ratio * ARCSEC_PER_RADIAN

@@ -1,7 +1,7 @@
-"""The pure functions of `sie` and `sersic` written out with few passes over memory, for images without gradients.
+"""`sie` and `sersic` written out with few passes over memory, for images without gradients.
 
-Everything a sample needs is linear in the position and in the two arc functions of the ellipsoid, so a scene is
-boiled down once to a dozen coefficients. Positions `u, v` lie in the frame of the mass; the source enters as
+Everything a sample needs is linear in the position and in the two arc functions of the ellipsoid, so a scene
+is boiled down once to a dozen coefficients. Positions `u, v` lie in the frame of the mass; the source enters as
 ``(p1, p2)``, coordinates in which its isophote through the effective radius is the unit circle.
 """
 
@@ -60,7 +60,7 @@ def unit_circle(r_eff: Tensor, q: Tensor, phi: Tensor) -> Tensor:
 class Lensed(NamedTuple):
     """A scene's lensed source, ready to be sampled.
 
-    frame : Tensor, shape (6, n)  cos, sin of the mass's angle; its centre x, y; its axis ratio q; f = sqrt(1 - q^2)
+    frame : Tensor, shape (6, n)  of the mass: cos, sin of its angle; x, y; q; sqrt(1 - q^2)
     weights : Tensor, shape (n, 2, 5)  (p1, p2) as a linear form of (u, v, atan, atanh, 1)
     source : Profile of the source
     stretch : Tensor, shape (n,)  largest growth of a step of 1 arcsec on its way to (p1, p2), per unit of the

@@ -40,7 +40,9 @@ def cusp_line(order: int, centre: Tensor) -> tuple[Tensor, Tensor]:
     t = node + 0.5
     power, slope = t**CUSP_POWER, CUSP_POWER * t ** (CUSP_POWER - 1) * weight
     left, right = centre + 0.5, 0.5 - centre
-    return torch.cat([centre - left * power, centre + right * power]), torch.cat([left * slope, right * slope])
+    return torch.cat([centre - left * power, centre + right * power]), torch.cat(
+        [left * slope, right * slope]
+    )
 
 
 def cusp_square(order: int, cx: Tensor, cy: Tensor) -> tuple[Tensor, Tensor, Tensor]:

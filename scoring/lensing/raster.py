@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ class Accuracy:
 
     Attributes
     ----------
-    tolerance : error of one pixel, over the source's brightest pixel, above which it gets `order` squared samples
+    tolerance : error of a pixel, over the source's brightest pixel, from which it gets `order` squared samples
     steep : the same for `steep_order` squared samples
     drop : a source whose light falls by this much (in ln) across a pixel is sought between the pixel centres
     rings : samples along a side for the lens's light in the pixels 1, 2, ... away from its centre
@@ -63,15 +63,14 @@ def pixel_grid(npix: int, scale: float, oversample: int, like: Tensor) -> tuple[
 def lens_light(scene: Any, x: Tensor, y: Tensor) -> Tensor:
     """Unit-flux light of the lens at (x, y) [1/arcsec^2]; the scene's parameters broadcast from the right."""
     return sersic(
-        x, y, scene.lens_r_eff, scene.lens_n, scene.lens_light_q, scene.lens_light_phi, scene.lens_x, scene.lens_y
+        x, y, scene.lens_r_eff, scene.lens_n, scene.lens_light_q, scene.lens_light_phi,
+        scene.lens_x, scene.lens_y,
     )  # fmt: skip
 
 
 def source_light(scene: Any, x: Tensor, y: Tensor) -> Tensor:
-    """Lensed light at (x, y) of a source of unit unlensed flux [1/arcsec^2]; parameters as in `lens_light`."""
-    ax, ay = sie_deflection(
-        x, y, scene.theta_e, scene.lens_q, scene.lens_phi, scene.lens_x, scene.lens_y
-    )
+    """Lensed light at (x, y) of a source of unit unlensed flux [1/arcsec^2]; as `lens_light`."""
+    ax, ay = sie_deflection(x, y, scene.theta_e, scene.lens_q, scene.lens_phi, scene.lens_x, scene.lens_y)
     sx, sy = shear_deflection(x, y, scene.gamma1, scene.gamma2)
     return sersic(
         x - ax - sx, y - ay - sy, scene.source_r_eff, scene.source_n, scene.source_q, scene.source_phi,
@@ -123,40 +122,61 @@ def _tracked(scene: LensScene) -> bool:
     return torch.is_grad_enabled() and any(value.requires_grad for _, value in scene.items())
 
 
+class Blobs(NamedTuple):
+    """Elliptical Sérsic profiles of unit flux on a stamp; every field has shape (m,), lengths in arcsec."""
+
+    x: Tensor
+    y: Tensor
+    r_eff: Tensor
+    n: Tensor
+    q: Tensor
+    phi: Tensor
+
+
 def _lens(scene: LensScene, npix: int, scale: float, oversample: int | str, accuracy: Accuracy) -> Tensor:
     """Pixel-integrated lens light: one sample a pixel, more in a window around its centre."""
     if isinstance(oversample, int):
         return _uniform(scene, lens_light, npix, scale, oversample)
-    if _tracked(scene):
-        image = _uniform(scene, lens_light, npix, scale, 1)
+    blobs = Blobs(
+        scene.lens_x, scene.lens_y, scene.lens_r_eff, scene.lens_n, scene.lens_light_q, scene.lens_light_phi
+    )
+    if not _tracked(scene):
+        return render_blobs(blobs, npix, scale, accuracy)
+    image = _uniform(scene, lens_light, npix, scale, 1)
 
-        def light(row: Tensor, x: Tensor, y: Tensor) -> Tensor:
-            return lens_light(_Columns(scene, row), x, y)
-    else:
-        shape = profile(scene.lens_r_eff, scene.lens_n)
-        m = unit_circle(scene.lens_r_eff, scene.lens_light_q, scene.lens_light_phi).view(-1, 4).t()
-        at = pixel_centres(npix, scale, scene.theta_e)
-        dx, dy = at - scene.lens_x[:, None, None], at[:, None] - scene.lens_y[:, None, None]
-        m0, m1, m2, m3 = m[:, :, None, None]
-        r2 = (m0 * dx + m1 * dy).square_()
-        p2 = m2 * dx + m3 * dy
-        image = shape.columns().light_(r2.addcmul_(p2, p2)).mul_(scale * scale)
+    def light(row: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        return lens_light(_Columns(scene, row), x, y)
 
-        def light(row: Tensor, x: Tensor, y: Tensor) -> Tensor:
-            m0, m1, m2, m3 = m[:, row]
-            x, y = x - scene.lens_x[row], y - scene.lens_y[row]
-            p1, p2 = (x * m0).addcmul_(y, m1), x.mul_(m2).addcmul_(y, m3)
-            return shape.take(row).light_(p1.square_().addcmul_(p2, p2))
+    return _refine_centre(image, blobs, light, npix, scale, accuracy)
 
-    return _refine_centre(image, scene, light, npix, scale, accuracy)
+
+def render_blobs(blobs: Blobs, npix: int, scale: float, accuracy: Accuracy = DEFAULT) -> Tensor:
+    """Pixel-integrated Sérsic profiles of unit flux, shape (m, npix, npix); no gradients."""
+    shape = profile(blobs.r_eff, blobs.n)
+    m = unit_circle(blobs.r_eff, blobs.q, blobs.phi).view(-1, 4).t()
+    at = pixel_centres(npix, scale, blobs.x)
+    dx, dy = at - blobs.x[:, None, None], at[:, None] - blobs.y[:, None, None]
+    m0, m1, m2, m3 = m[:, :, None, None]
+    r2 = (m0 * dx + m1 * dy).square_()
+    p2 = m2 * dx + m3 * dy
+    image = shape.columns().light_(r2.addcmul_(p2, p2)).mul_(scale * scale)
+
+    def light(row: Tensor, x: Tensor, y: Tensor) -> Tensor:
+        m0, m1, m2, m3 = m[:, row]
+        x, y = x - blobs.x[row], y - blobs.y[row]
+        p1 = (x * m0).addcmul_(y, m1)
+        p2 = x.mul_(m2).addcmul_(y, m3)
+        return shape.take(row).light_(p1.square_().addcmul_(p2, p2))
+
+    return _refine_centre(image, blobs, light, npix, scale, accuracy)
 
 
 def _refine_centre(
-    image: Tensor, scene: LensScene, light: Light, npix: int, scale: float, accuracy: Accuracy
+    image: Tensor, blobs: Blobs, light: Light, npix: int, scale: float, accuracy: Accuracy
 ) -> Tensor:
-    """Image with the pixels around the lens's centre integrated: the cusp's own by a rule made for cusps."""
+    """Image with the pixels around each centre integrated: the cusp's own by a rule made for cusps."""
     with torch.no_grad():
-        px, py = scene.lens_x / scale + (npix - 1) / 2, scene.lens_y / scale + (npix - 1) / 2
+        px, py = blobs.x / scale + (npix - 1) / 2, blobs.y / scale + (npix - 1) / 2
         ix, iy = px.round().long(), py.round().long()
     where, value = [], []
     reach = len(accuracy.rings)
@@ -204,7 +224,11 @@ def _source(scene: LensScene, npix: int, scale: float, oversample: int | str, ac
         x, y = (scale * (d[:, None] + (p - (npix - 1) / 2)) for d, p in ((dx, col), (dy, line)))
         sampled = source_light(_Columns(scene, row), x, y) if tracked else lensed_points(lensed, row, x, y)
         value = (weight @ sampled) * (scale * scale)
-        image = _put(image, where, value) if tracked else image.view(-1).index_copy_(0, where, value).view_as(image)
+        image = (
+            _put(image, where, value)
+            if tracked
+            else image.view(-1).index_copy_(0, where, value).view_as(image)
+        )
     return image
 
 
@@ -213,9 +237,9 @@ def _levels(
 ) -> list[tuple[Tensor, int]]:
     """Flat indices of the pixels to integrate, with the order of the rule for each group.
 
-    The midpoint rule errs by ``h^2/24`` times the Laplacian, which differences of neighbours estimate. They cannot
-    see a source that falls between pixel centres; it is sought by its distance in the source plane, against the
-    size of the pixel there (eigenvalues of an isothermal lens: 1 and 1 - 2 kappa).
+    The midpoint rule errs by ``h^2/24`` times the Laplacian, which differences of neighbours estimate. They
+    cannot see a source that falls between pixel centres; it is sought by its distance in the source plane,
+    against the size of the pixel there (eigenvalues of an isothermal lens: 1 and 1 - 2 kappa).
     """
     bend = torch.zeros_like(image)
     inner = bend[:, 1:-1, 1:-1]
@@ -229,7 +253,10 @@ def _levels(
     stretch = (inverse * lensed.theta[:, None, None]).sub_(1.0).clamp_(min=1.0)
     steep = (error > brightest * accuracy.steep).logical_or_(r2 < stretch.mul_(reach).square_())
     mild = (error > brightest * accuracy.tolerance).logical_and_(~steep)
-    found = [(steep.view(-1).nonzero()[:, 0], accuracy.steep_order), (mild.view(-1).nonzero()[:, 0], accuracy.order)]
+    found = [
+        (steep.view(-1).nonzero()[:, 0], accuracy.steep_order),
+        (mild.view(-1).nonzero()[:, 0], accuracy.order),
+    ]
     return [(where, order) for where, order in found if len(where)]
 
 

@@ -81,7 +81,9 @@ class LensScene:
             wide = name in ("lens_mag", "source_mag")
             if value.shape[:1] != (n,) or value.ndim != 1 + wide:
                 allowed = f"({n}, bands)" if wide else f"({n},)"
-                raise UserError(f"{name} has shape {tuple(value.shape)}: allowed is {allowed}, as for theta_e")
+                raise UserError(
+                    f"{name} has shape {tuple(value.shape)}: allowed is {allowed}, as for theta_e"
+                )
 
     def items(self) -> list[tuple[str, Tensor]]:
         """Name and tensor of every parameter."""

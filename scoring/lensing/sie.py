@@ -4,10 +4,10 @@ Conventions (those of lenstronomy's SIE, so its Einstein radii can be compared n
 
 - angles in arcsec on the sky, position angles in radians from +x towards +y, of the major axis;
 - `q` is minor over major axis, 0 < q <= 1;
-- `theta_e` is the intermediate-axis Einstein radius: ``kappa = theta_e / (2 sqrt(q x^2 + y^2 / q))`` in the frame
-  of the major axis. The area inside the critical curve is exactly ``pi theta_e^2`` whatever `q`.
+- `theta_e` is the intermediate-axis Einstein radius: ``kappa = theta_e / (2 sqrt(q x^2 + y^2 / q))`` in the
+  frame of the major axis. The area inside the critical curve is exactly ``pi theta_e^2`` whatever `q`.
 
-Kormann, Schneider & Bartelmann (1994) A&A 284, 285; the form with a core is Keeton (2001) astro-ph/0102341, 4.2.
+Kormann, Schneider & Bartelmann (1994) A&A 284, 285; with a core: Keeton (2001) astro-ph/0102341.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def critical_curve(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Tangential critical curve, for drawing.
 
-    On a ray from the centre the convergence falls as ``k / r`` while the direction of the lens's shear stays, so
+    On a ray from the centre the convergence falls as ``k / r`` and the direction of the lens's shear stays, so
     ``det = (1 - k/r)^2 - |gamma - (k/r) e^{2 i angle}|^2`` is linear in ``1/r`` and has one root.
 
     Returns
@@ -128,6 +128,6 @@ def caustic(
     """Tangential caustic: the critical curve traced back to the source plane [arcsec], shape (points,)."""
     x, y = critical_curve(theta_e, q, phi, x0, y0, gamma1, gamma2, points)
     t = [torch.tensor(value, dtype=torch.float64) for value in (theta_e, q, phi, x0, y0, gamma1, gamma2)]
-    ax, ay = sie_deflection(x, y, *t[:5])
+    ax, ay = sie_deflection(x, y, t[0], t[1], t[2], t[3], t[4])
     sx, sy = shear_deflection(x, y, t[5], t[6])
     return x - ax - sx, y - ay - sy

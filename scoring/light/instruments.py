@@ -1,4 +1,4 @@
-"""Instruments of the imaging search: pixel scale, zero points, seeing, depth and gain, with where they come from."""
+"""Instruments of the imaging search: pixel scale, zero points, seeing, depth, gain, and their sources."""
 
 from __future__ import annotations
 
@@ -48,10 +48,8 @@ class Instrument:
         return torch.stack([gaussian_psf(w, size) for w in widths])
 
     def background_sigma(self) -> Tensor:
-        """Noise of an empty pixel [counts], shape (bands,), that gives `depth_5sigma` to an optimal PSF fit."""
-        flux = [
-            10 ** (-0.4 * (m - zp)) / 5 for m, zp in zip(self.depth_5sigma, self.zero_point, strict=True)
-        ]
+        """Noise of an empty pixel [counts], shape (bands,), that gives a PSF fit `depth_5sigma`."""
+        flux = [10 ** (-0.4 * (m - zp)) / 5 for m, zp in zip(self.depth_5sigma, self.zero_point, strict=True)]
         return torch.tensor(flux, dtype=torch.float64) * (self.psf() ** 2).sum((1, 2)).sqrt()
 
 

@@ -16,8 +16,8 @@ def check_zero_point(zero_point: Tensor | float | None) -> Tensor:
     """The zero point as a tensor, or `UserError` when it is unknown or not finite."""
     if zero_point is None:
         raise UserError(
-            "unknown zero point: give the AB magnitude of one image count (HSC coadds 27.0, or from FLUXMAG0, "
-            "MAGZERO or PHOTFLAM of the header)"
+            "unknown zero point: give the AB magnitude of one image count (HSC coadds 27.0, or from "
+            "FLUXMAG0, MAGZERO or PHOTFLAM of the header)"
         )
     zero = torch.as_tensor(zero_point, dtype=torch.float64)
     if not bool(torch.isfinite(zero).all()):
@@ -32,14 +32,12 @@ def check_magnitudes(mag: Tensor, name: str = "magnitude") -> None:
     if bool(bad.any()):
         value = mag.detach()[bad].flatten()[0].item()
         raise UserError(
-            f"{name} = {value:g} is not an AB magnitude between {low:g} and {high:g}: is it a flux or a sentinel? "
-            "Convert fluxes with 22.5 - 2.5 log10(nanomaggies) or 31.4 - 2.5 log10(nJy)"
+            f"{name} = {value:g} is not an AB magnitude between {low:g} and {high:g}: is it a flux or a "
+            "sentinel? Convert fluxes with 22.5 - 2.5 log10(nanomaggies) or 31.4 - 2.5 log10(nJy)"
         )
 
 
-def mag_to_counts(
-    mag: Tensor, zero_point: Tensor | float | None, exposure_s: Tensor | float = 1.0
-) -> Tensor:
+def mag_to_counts(mag: Tensor, zero_point: Tensor | float | None, exposure_s: Tensor | float = 1.0) -> Tensor:
     """Counts of a source: ``exposure 10^(-0.4 (mag - zero point))``.
 
     Parameters

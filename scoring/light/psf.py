@@ -37,9 +37,11 @@ def _odd(half: float) -> int:
 
 
 def check_kernel(psf: Tensor, bands: int) -> Tensor:
-    """The kernel, or `UserError` unless it is square, odd, finite, of sum 1, and one for all bands or one each."""
+    """The kernel, or `UserError` unless it is square, odd, finite, of sum 1, and one for all bands or each."""
     if psf.ndim not in (2, 3) or psf.shape[-1] != psf.shape[-2] or psf.shape[-1] % 2 == 0:
-        raise UserError(f"PSF of shape {tuple(psf.shape)}: allowed is (size, size) or (bands, size, size), size odd")
+        raise UserError(
+            f"PSF of shape {tuple(psf.shape)}: allowed is (size, size) or (bands, size, size), size odd"
+        )
     if psf.ndim == 3 and psf.shape[0] not in (1, bands):
         raise UserError(f"PSF of {psf.shape[0]} bands for an instrument of {bands}")
     if not bool(torch.isfinite(psf).all()):
@@ -47,7 +49,7 @@ def check_kernel(psf: Tensor, bands: int) -> Tensor:
     total = psf.sum((-1, -2)).reshape(-1)
     if bool(((total - 1).abs() > SUM_TOLERANCE).any()):
         raise UserError(
-            f"PSF sums to {', '.join(f'{v:.4f}' for v in total.tolist())}, not 1: normalise it if the light that is "
-            "missing lies beyond its edge (load_psf(..., normalise=True))"
+            f"PSF sums to {', '.join(f'{v:.4f}' for v in total.tolist())}, not 1: normalise it if the light "
+            "that is missing lies beyond its edge (load_psf(..., normalise=True))"
         )
     return psf
