@@ -12,6 +12,12 @@ ingest = typer.Typer(
     help="Load survey files and catalogues of known lenses.", no_args_is_help=True, rich_markup_mode=None
 )
 
+BandsOption = Annotated[
+    str | None,
+    typer.Option("--bands", help="Bands of a file's images, joined by commas, where it does not say."),
+]
+ProcessesOption = Annotated[int, typer.Option(min=0, help="Reading processes; 0 for one a core.")]
+
 
 def register(app: typer.Typer) -> None:
     """Add the commands of this floor to the root command."""
@@ -68,6 +74,56 @@ def _report(summary: dict[str, Any], as_json: bool, silent: bool, lines: list[st
     elif not silent:
         for line in lines:
             out.print(line, markup=False)
+
+
+@ingest.command(epilog="Example: lensmine ingest hst cutouts/ imageEUC_VIS-100002.fits --bands F814W")
+def hst(
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, globs, .zip archives or fsspec URLs.")],
+    db: DbOption = None,
+    bands: BandsOption = None,
+    processes: ProcessesOption = 0,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Load cutouts of lenses: lenstronomy's HDF5, FITS of HST, CFHT, DES and the Bologna challenge.
+
+    Masks, noise maps and PSFs beside the images are used. What cannot be used stands in table reject with its
+    reason.
+    """
+    from etl.hst import ingest_hst
+
+    _ingest_images(ingest_hst, paths, db, bands, processes, as_json, quiet)
+
+
+def _ingest_images(
+    load: Any, paths: list[str], db: str | None, bands: str | None, processes: int, as_json: bool, quiet: bool
+) -> None:
+    """Run one of the image commands and report."""
+    from schema.console import progress
+
+    named = tuple(b.strip() for b in bands.split(",") if b.strip()) if bands else None
+    with progress(quiet=quiet or as_json) as bar:
+        task = bar.add_task("reading files", total=None)
+        done = load(
+            paths,
+            db,
+            bands=named,
+            processes=processes or None,
+            on_files=lambda n, of: bar.update(task, completed=n, total=of),
+        )
+    if done.nothing_new:
+        lines = [f"nothing new: {done.unchanged} files are as the database has them"]
+    else:
+        lines = [
+            f"{done.loaded} of {done.files} files loaded, {done.unchanged} unchanged, "
+            f"{done.rejected} rejected: {done.cutouts} cutouts, {done.rows} catalogue rows "
+            f"in {done.seconds:.1f} s ({done.files_per_s:.0f} files/s)"
+        ]
+        if done.reasons:
+            told = ", ".join(f"{n} {code}" for code, n in done.reasons.most_common())
+            lines.append(f"rejects and notes: {told}; see: select path, reason from reject")
+    _report(done.as_dict(), as_json, quiet and done.nothing_new, lines)
+    _refuse_if_all_rejected(done)
 
 
 @ingest.command(epilog="Example: lensmine ingest lenses masterlens.tsv")

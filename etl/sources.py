@@ -42,13 +42,15 @@ class Content:
     size: int
 
 
-def discover(paths: Iterable[str]) -> list[str]:
+def discover(paths: Iterable[str], suffixes: tuple[str, ...] = SUFFIXES) -> list[str]:
     """Files that the arguments name, each once, as absolute paths or URLs, in order.
 
     Parameters
     ----------
     paths : iterable of str
         Files, folders (searched for FITS and CSV files at any depth), globs, .zip archives, fsspec URLs.
+    suffixes : tuple of str
+        Endings of the files that folders and archives are searched for.
 
     Raises
     ------
@@ -58,10 +60,10 @@ def discover(paths: Iterable[str]) -> list[str]:
     found: dict[str, None] = {}
     for text in paths:
         text = os.fspath(text)
-        names = _remote(text) if is_url(text) else _local(text)
+        names = _remote(text, suffixes) if is_url(text) else _local(text, suffixes)
         if not names:
             raise UserError(
-                f"nothing to ingest at {text!r}: give files, folders, globs or fsspec URLs of SDSS files"
+                f"nothing to ingest at {text!r}: give files, folders, globs or fsspec URLs of survey files"
             )
         found.update(dict.fromkeys(names))
     return list(found)
@@ -72,12 +74,12 @@ def is_url(path: str) -> bool:
     return "://" in path
 
 
-def _local(text: str) -> list[str]:
+def _local(text: str, suffixes: tuple[str, ...]) -> list[str]:
     path = Path(text).expanduser()
     if path.is_dir():
-        return sorted(_walk(path.absolute()))
+        return sorted(_walk(path.absolute(), suffixes))
     if path.suffix.lower() == ".zip" and path.is_file():
-        return _remote(f"zip://**::file://{path.absolute()}")
+        return _remote(f"zip://**::file://{path.absolute()}", suffixes)
     if path.exists():
         return [str(path.absolute())]
     if any(c in text for c in "*?["):
@@ -88,15 +90,15 @@ def _local(text: str) -> list[str]:
     raise UserError(f"no file or folder {text!r}")
 
 
-def _walk(folder: Path) -> Iterator[str]:
+def _walk(folder: Path, suffixes: tuple[str, ...]) -> Iterator[str]:
     for base, folders, files in os.walk(folder):
         folders.sort()
         for name in files:
-            if name.lower().endswith(SUFFIXES):
+            if name.lower().endswith(suffixes):
                 yield os.path.join(base, name)
 
 
-def _remote(text: str) -> list[str]:
+def _remote(text: str, suffixes: tuple[str, ...]) -> list[str]:
     import fsspec
 
     try:
@@ -109,7 +111,7 @@ def _remote(text: str) -> list[str]:
         out = []
         for hit in sorted(hits):
             if system.isdir(hit) or (
-                not (globbed and "**" not in path) and not hit.lower().endswith(SUFFIXES)
+                not (globbed and "**" not in path) and not hit.lower().endswith(suffixes)
             ):
                 continue
             protocol = text.split("://", 1)[0]

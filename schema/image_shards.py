@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -211,7 +212,7 @@ def write_image_shard(
             f"image shard {name}: arrays of one shape (rows, {len(bands)} bands, ny, nx) are needed, "
             f"given {sorted(shapes)}"
         )
-    folder = final.with_name(name + ".tmp")
+    folder = final.with_name(f"{name}-{os.getpid()}-{secrets.token_hex(4)}.tmp")  # as ingest's cleaning knows
     meta = {
         "kind": KIND,
         "version": VERSION,
@@ -222,7 +223,6 @@ def write_image_shard(
         "arrays": {a: {"dtype": ARRAYS[a]} for a in arrays},
     }
     try:
-        shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
         for array, values in arrays.items():
             with open(folder / f"{array}.npy", "wb") as handle:
@@ -234,12 +234,24 @@ def write_image_shard(
             text.flush()
             os.fsync(text.fileno())
         os.rename(folder, final)
+        _sync(final.parent)
     except OSError as exc:
         shutil.rmtree(folder, ignore_errors=True)
+        if final.exists():  # another process wrote the same pixels
+            return ImageShard(final)
         raise TransientError(
             f"shard {final} cannot be written: {exc.strerror}; make room and run again"
         ) from exc
     return ImageShard(final)
+
+
+def _sync(folder: Path) -> None:
+    """Make a rename in this folder last through a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def percentile_stamp(
