@@ -15,16 +15,16 @@ REASONS_SQL = """
 with todo as ({todo}),
 reason as (
     select
-        todo.spectrum_id,
-        max(case when is_mine and score.content_hash = todo.content_hash then 1 else 0 end) as z,
-        max(case when is_mine and score.content_hash <> todo.content_hash then 1 else 0 end) as pixels,
+        todo.item_id,
+        max(case when is_mine and scored.content_hash = todo.content_hash then 1 else 0 end) as z,
+        max(case when is_mine and scored.content_hash <> todo.content_hash then 1 else 0 end) as pixels,
         max(case when not is_mine then 1 else 0 end) as weights
     from todo
     left join (
-        select score.*, score.model_id = {model_id} as is_mine
-        from score inner join model on model.model_id = score.model_id and model.name = '{name}'
-    ) as score on score.spectrum_id = todo.spectrum_id
-    group by todo.spectrum_id
+        select s.*, s.model_id = {model_id} as is_mine
+        from {scores} as s inner join model on model.model_id = s.model_id and model.name = '{name}'
+    ) as scored on scored.{key} = todo.item_id
+    group by todo.item_id
 )
 select
     count(*) as todo,
@@ -34,7 +34,7 @@ select
     coalesce(sum(case when z = 0 and pixels = 0 and weights = 0 then 1 end), 0) as never_scored
 from reason
 """
-"""Why the spectra that lack a current score lack it; the names are those of registered models."""
+"""Why the spectra or cutouts that lack a current score lack it; the names are those of registered models."""
 
 FILES_SQL = """
 select
@@ -109,11 +109,10 @@ def _rows(conn: sa.Connection, query: str) -> list[dict[str, Any]]:
 def _scores(conn: sa.Connection, pair: dict[str, Any]) -> dict[str, Any]:
     """Counts for one model on the latest version of one selection that it ever scored."""
     from schema.errors import LensmineError
-    from scoring.leases import Task, bare, count_task
+    from scoring.leases import bare, count_task
     from scoring.registry import get_model
-    from scoring.run import MIN_GOOD_FRACTION
     from scoring.selection import get_selection
-    from scoring.versions import model_key
+    from scoring.tasks import make_task
 
     out: dict[str, Any] = {"model": pair["model"], "selection": pair["selection"]}
     try:
@@ -121,16 +120,23 @@ def _scores(conn: sa.Connection, pair: dict[str, Any]) -> dict[str, Any]:
         chosen = get_selection(conn, pair["selection"])
     except LensmineError as exc:
         return out | {"problem": str(exc)}
-    task = Task(model_key(model), chosen, int(MIN_GOOD_FRACTION * model.window[1]))
+    task = make_task(model, chosen)
     counts = count_task(conn, task)
-    query = REASONS_SQL.format(todo=task.todo_sql(), model_id=task.model_id, name=model.name)
+    query = REASONS_SQL.format(
+        todo=task.todo_sql(),
+        model_id=task.model_id,
+        name=model.name,
+        scores=task.modality.scores.name,
+        key=task.modality.key,
+    )
     reasons = {k: int(v) for k, v in bare(conn).exec_driver_sql(query).mappings().one().items()}
-    scorable = counts["spectra"] - counts["few_pixels"]
+    refused = {why: counts[why] for why, _ in task.refusals}
     return out | {
         "selection_version": chosen.version,
-        "spectra": counts["spectra"],
-        "current": scorable - counts["todo"],
-        "few_pixels": counts["few_pixels"],
+        "modality": task.modality.name,
+        task.modality.noun: counts["items"],
+        "current": counts["items"] - sum(refused.values()) - counts["todo"],
+        **refused,
         **reasons,
     }
 
@@ -195,9 +201,9 @@ def print_status(status: dict[str, Any]) -> None:
     )
     table(
         "Scores",
-        ["model", "selection", "spectra", "current", "to score", "why"],
+        ["model", "selection", "with pixels", "current", "to score", "why"],
         [
-            [s["model"], s["selection"], s.get("spectra", 0), s.get("current", 0), s.get("todo", 0), _why(s)]
+            [s["model"], s["selection"], _items(s), s.get("current", 0), s.get("todo", 0), _why(s)]
             for s in status["scores"]
         ],
     )
@@ -229,6 +235,20 @@ def _why(score: dict[str, Any]) -> str:
         return str(score["problem"])
     reasons = ("never_scored", "pixels_changed", "redshift_changed", "weights_changed")
     said = [f"{score[r]:,} {r.replace('_', ' ')}" for r in reasons if score.get(r)]
-    if score.get("few_pixels"):
-        said.append(f"{score['few_pixels']:,} have too few pixels to be scored")
+    left_out = {
+        "few_pixels": "have too few pixels to be scored",
+        "missing_bands": "lack the model's bands",
+        "saturated": "are saturated",
+        "no_pixscale": "have no pixel scale",
+        "too_small": "are too small",
+    }
+    said += [f"{score[why]:,} {text}" for why, text in left_out.items() if score.get(why)]
     return ", ".join(said)
+
+
+def _items(score: dict[str, Any]) -> str:
+    """Number of spectra or cutouts that a selection holds."""
+    for noun in ("spectra", "cutouts"):
+        if noun in score:
+            return f"{score[noun]:,} {noun}"
+    return "0"

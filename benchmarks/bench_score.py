@@ -113,7 +113,7 @@ def main() -> None:
     given = parser.parse_args()
     names = given.models or [
         name
-        for name in available_models()
+        for name in available_models("spectrum")
         if (model_class(name).kind == "filter" or (WEIGHTS_DIR / f"{name}.safetensors").exists())
         and set(model_class(name).inputs) <= {"flux", "ivar"}
     ]

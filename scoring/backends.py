@@ -12,7 +12,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from schema.errors import UserError
+from scoring.models.layers import channels_last
 
 if TYPE_CHECKING:
-    from scoring.models.base import SpectralModel
+    from scoring.models.base import Model, SpectralModel
 
 BACKENDS = ("auto", "torch", "openvino")
 PRECISIONS = ("fp32", "bf16", "int8")
@@ -37,7 +38,7 @@ class Backend:
     name : torch or openvino
     device : cpu, or the name of the CUDA device
     precision : fp32, bf16 or int8
-    batch : spectra in one static batch
+    batch : spectra or stamps in one static batch
     threads : how many threads may usefully call it at once
     where : torch device on which `logits` wants its input
     check : what was measured before a precision below fp32 was allowed
@@ -56,7 +57,7 @@ class Backend:
 
         Parameters
         ----------
-        x : Tensor of float32, shape (n, channels, npix)
+        x : Tensor of float32, shape (n, channels, npix) or (n, channels, npix, npix)
             Input on device `where`; any n.
 
         Returns
@@ -87,13 +88,15 @@ class TorchBackend(Backend):
 
     name = "torch"
 
-    def __init__(self, model: SpectralModel, device: str = "cpu", precision: str = "fp32") -> None:
+    def __init__(self, model: Model, device: str = "cpu", precision: str = "fp32") -> None:
         if precision == "int8":
             raise UserError("backend torch computes in fp32 or bf16; int8 needs --backend openvino")
         self.precision = precision
         self.where = torch.device(device)
         self.threads = available_cores()
         self.network: Any = fused(model.network())
+        if model.modality == "image":
+            self.network = channels_last(self.network)
         if self.where.type == "cuda":
             self.device = torch.cuda.get_device_name(self.where)
             self.batch = 2048
@@ -102,6 +105,8 @@ class TorchBackend(Backend):
 
     @torch.inference_mode()
     def _full_batch(self, x: Tensor) -> NDArray[np.float32]:
+        if x.ndim == 4:
+            x = x.contiguous(memory_format=torch.channels_last)
         if self.where.type == "cpu":
             with _autocast("cpu", self.precision):
                 return self.network(x).float().numpy()
@@ -118,7 +123,7 @@ class OpenVinoBackend(Backend):
 
     name = "openvino"
 
-    def __init__(self, model: SpectralModel, precision: str = "fp32", batch: int = 64) -> None:
+    def __init__(self, model: Model, precision: str = "fp32", batch: int = 64) -> None:
         import openvino as ov
 
         if precision == "bf16":
@@ -161,14 +166,14 @@ class OpenVinoBackend(Backend):
 
 
 def make_backend(
-    model: SpectralModel, backend: str = "auto", precision: str = "fp32", device: str | None = None
+    model: Model, backend: str = "auto", precision: str = "fp32", device: str | None = None
 ) -> Backend:
     """Backend for a model.
 
     Parameters
     ----------
-    model : SpectralModel
-        Loaded model.
+    model : Model
+        Loaded model, of spectra or of images.
     backend : str
         ``torch``, ``openvino``, or ``auto``: CUDA where there is a device, else OpenVINO where it is
         installed and the model is a network, else torch.
@@ -224,8 +229,16 @@ def _device(device: str | None, backend: str, precision: str) -> str:
     return device
 
 
-def input_shape(model: SpectralModel) -> tuple[int, int]:
-    """Channels and pixels of the network's input."""
+def input_shape(model: Model) -> tuple[int, ...]:
+    """Channels and pixels of the network's input, without the batch."""
+    from scoring.models.image_base import ImageModel
+
+    if isinstance(model, ImageModel):
+        return model.input_shape
+    return _spectral_shape(cast("SpectralModel", model))
+
+
+def _spectral_shape(model: SpectralModel) -> tuple[int, int]:
     npix = model.window[1]
     flat = torch.ones((1, npix))
     more = {name: flat for name in model.inputs if name not in {"flux", "ivar"}}
@@ -234,7 +247,7 @@ def input_shape(model: SpectralModel) -> tuple[int, int]:
     return int(shape[1]), int(shape[2])
 
 
-def convert(model: SpectralModel, batch: int = 64) -> Any:
+def convert(model: Model, batch: int = 64) -> Any:
     """The model's network as an OpenVINO graph."""
     import openvino as ov
 

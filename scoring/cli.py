@@ -19,7 +19,7 @@ def register(app: typer.Typer) -> None:
     app.add_typer(select_app, name="select")
     app.command()(models)
     app.command()(score)
-    for name in ("cli_train", "cli_fit", "cli_evaluate"):
+    for name in ("cli_train", "cli_fit", "cli_evaluate", "cli_simulate", "cli_selfunc", "cli_gan", "cli_mine"):
         if importlib.util.find_spec(f"scoring.{name}") is not None:
             importlib.import_module(f"scoring.{name}").register(app)
 
@@ -96,7 +96,7 @@ def select_show(
 
 @select_app.command("count")
 def select_count(name: NameArgument, db: DbOption = None, as_json: JsonOption = False) -> None:
-    """Count the targets of a selection, and those with a spectrum.
+    """Count the targets of a selection, and those with a spectrum or an image cutout.
 
     Example: lensmine select count li2018_lrg
     """
@@ -112,7 +112,7 @@ def select_count(name: NameArgument, db: DbOption = None, as_json: JsonOption = 
     else:
         console.out.print(
             f"{chosen.name} version {chosen.version}: {counts['targets']:,} targets, "
-            f"{counts['spectra']:,} with a spectrum"
+            f"{counts['spectra']:,} with a spectrum, {counts['cutouts']:,} with a cutout"
         )
 
 
@@ -173,7 +173,7 @@ def score(
     ] = "fp32",
     device: Annotated[str | None, typer.Option("--device", help="cpu, cuda or cuda:N.")] = None,
     weights: Annotated[str, typer.Option("--weights", help="A .safetensors file, or shipped.")] = "shipped",
-    chunk: Annotated[int, typer.Option("--chunk", help="Spectra in a chunk.")] = 32_768,
+    chunk: Annotated[int, typer.Option("--chunk", help="Spectra or cutouts in a chunk.")] = 32_768,
     limit: Annotated[int | None, typer.Option("--limit", help="Score at most so many.")] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Only finish an unfinished run; without it, that is done first.")
@@ -185,11 +185,11 @@ def score(
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
-    """Score the spectra of a selection that lack a current score by a model.
+    """Score the spectra or image cutouts of a selection that lack a current score by a model.
 
     A run that was killed is taken up where it stopped; several processes may work on one run.
 
-    Example: lensmine score resnet28_lae li2018_lrg
+    Example: lensmine score resnet28_lae li2018_lrg, or: lensmine score eznet all_images
     """
     import signal
 

@@ -18,60 +18,30 @@ import pyarrow as pa
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from schema.tables import pixel_shard, run_chunk, score, scoring_run
+from schema.tables import run_chunk, scoring_run
 from schema.upsert import insert_rows
-from scoring.predicate import VIEW
-from scoring.selection import Selection
-
-
-@dataclasses.dataclass(frozen=True)
-class Task:
-    """What decides which spectra a run is about.
-
-    Attributes
-    ----------
-    model_id : int
-        Model version that scores.
-    selection : Selection
-        Predicate over targets.
-    min_good : int
-        Least number of good pixels in the search window; a spectrum with fewer is not scored.
-    """
-
-    model_id: int
-    selection: Selection
-    min_good: int
-
-    @property
-    def chosen_sql(self) -> str:
-        """Query of the selected spectra."""
-        columns = "spectrum_id, target_id, shard_id, shard_row, content_hash, z, n_good_window"
-        return f"select {columns} from {VIEW} where {self.selection.where} and {VIEW}.spectrum_id is not null"
-
-    def todo_sql(self, within: str = "true") -> str:
-        """Query of the selected spectra that lack a current score and can be scored, `within` a condition."""
-        return f"""
-        select c.spectrum_id, c.target_id, c.shard_id, c.shard_row, c.content_hash, c.z
-        from (select * from ({self.chosen_sql}) as every_one where {within}) as c
-        left join score
-            on score.spectrum_id = c.spectrum_id and score.model_id = {self.model_id}
-            and score.content_hash = c.content_hash and score.z_used is not distinct from c.z
-        where score.spectrum_id is null and coalesce(c.n_good_window, {self.min_good}) >= {self.min_good}"""
+from scoring.tasks import Task
 
 
 @dataclasses.dataclass
 class Lease:
-    """One leased chunk and the spectra to score in it, in the order of their shard rows."""
+    """One leased chunk and what is to be scored in it, in the order of the shard rows.
+
+    Attributes
+    ----------
+    item_id : spectrum_id or cutout_id
+    carried : what preprocessing needs beside the pixels: redshift, or pixel scale [arcsec]; NaN where null
+    """
 
     chunk_no: int
     token: int
     shard_id: int
     row_first: int
     row_last: int
-    spectrum_id: NDArray[np.int64]
+    item_id: NDArray[np.int64]
     target_id: NDArray[np.int64]
     shard_row: NDArray[np.int64]
-    z: NDArray[np.float64]
+    carried: NDArray[np.float64]
     content_hash: list[str]
 
     def __len__(self) -> int:
@@ -84,18 +54,18 @@ def bare(conn: sa.Connection) -> sa.Connection:
 
 
 def count_task(conn: sa.Connection, task: Task) -> dict[str, int]:
-    """How many targets are selected; of them with a spectrum, with too few good pixels, without score."""
-    query = f"""
-        select count(*), count(spectrum_id),
-            count(case when spectrum_id is not null and n_good_window < {task.min_good} then 1 end)
-        from {VIEW} where {task.selection.where}"""
-    row = bare(conn).exec_driver_sql(query).one()
+    """How many targets are selected; of them with pixels (``items``), without score (``todo``); and how many
+    cannot be scored, by reason.
+    """
+    found = {why: int(n) for why, n in bare(conn).exec_driver_sql(task.count_sql)}
     todo = bare(conn).exec_driver_sql(f"select count(*) from ({task.todo_sql()}) as t").scalar_one()
-    return {"targets": int(row[0]), "spectra": int(row[1]), "few_pixels": int(row[2]), "todo": int(todo)}
+    targets, reasons = sum(found.values()), {why: found.get(why, 0) for why in task.reasons}
+    n_items = targets - reasons[task.modality.absent]
+    return {"targets": targets, "items": n_items, "todo": int(todo), **reasons}
 
 
 def plan_chunks(conn: sa.Connection, task: Task, run_id: int, chunk: int, limit: int | None) -> int:
-    """Cut what is to be scored into chunks of shard rows, inside the database; returns how many spectra."""
+    """Cut what is to be scored into chunks of shard rows, inside the database; returns how many rows."""
     first = f" order by c.shard_id, c.shard_row limit {int(limit)}" if limit is not None else ""
     bare(conn).exec_driver_sql(f"""
         insert into run_chunk
@@ -174,9 +144,9 @@ def _until(seconds: int) -> sa.TextClause:
 
 
 def take(
-    conn: sa.Connection, task: Task, run_id: int, owner: str, *, spectra: int, lease_s: int
+    conn: sa.Connection, task: Task, run_id: int, owner: str, *, items: int, lease_s: int
 ) -> list[Lease]:
-    """Lease free chunks for about `spectra` spectra and list what is to be scored in them.
+    """Lease free chunks for about `items` spectra or cutouts and list what is to be scored in them.
 
     A chunk is free when nobody took it, its lease has lapsed, or its owner is a dead process of this host.
     """
@@ -190,7 +160,7 @@ def take(
     wanted: list[int] = []
     total = 0
     for chunk_no, n_spectra in offered:
-        if wanted and total + n_spectra > spectra:
+        if wanted and total + n_spectra > items:
             break
         wanted.append(chunk_no)
         total += n_spectra
@@ -202,10 +172,10 @@ def take(
         .values(state="leased", lease_owner=owner, lease_token=c.lease_token + 1, lease_until=_until(lease_s))
         .returning(c.chunk_no, c.lease_token, c.shard_id, c.row_first, c.row_last)
     ).all()
-    return _spectra_of(conn, task, sorted(tuple(row) for row in taken)) if taken else []
+    return _items_of(conn, task, sorted(tuple(row) for row in taken)) if taken else []
 
 
-def _spectra_of(conn: sa.Connection, task: Task, taken: list[tuple[int, ...]]) -> list[Lease]:
+def _items_of(conn: sa.Connection, task: Task, taken: list[tuple[int, ...]]) -> list[Lease]:
     shards = ", ".join(str(s) for s in sorted({row[2] for row in taken}))
     low, high = min(row[3] for row in taken), max(row[4] for row in taken)
     within = f"shard_id in ({shards}) and shard_row between {low} and {high}"
@@ -214,13 +184,13 @@ def _spectra_of(conn: sa.Connection, task: Task, taken: list[tuple[int, ...]]) -
     columns: list[Any] = list(zip(*rows, strict=True)) if rows else [()] * 6
     ids, targets, shard, row = (np.array(column, dtype=np.int64) for column in columns[:4])
     hashes = list(columns[4])
-    z = np.array([np.nan if value is None else value for value in columns[5]], dtype=np.float64)
+    carried = np.array([np.nan if value is None else value for value in columns[5]], dtype=np.float64)
     leases = []
     for chunk_no, token, shard_id, first, last in taken:
         at = np.flatnonzero((shard == shard_id) & (row >= first) & (row <= last))
         leases.append(
             Lease(
-                chunk_no, token, shard_id, first, last, ids[at], targets[at], row[at], z[at],
+                chunk_no, token, shard_id, first, last, ids[at], targets[at], row[at], carried[at],
                 [hashes[i] for i in at],
             )
         )  # fmt: skip
@@ -268,7 +238,7 @@ def commit(
     run_id : int
         The run.
     finished : list of (Lease, dict)
-        Chunks with ``keep`` (index of scored spectra) and their ``probability``, ``wave_angstrom``, ``snr``.
+        Chunks with ``keep`` (index of what was scored), its ``probability`` and the modality's figures.
 
     Returns
     -------
@@ -291,29 +261,29 @@ def commit(
     rows = pa.concat_tables(tables) if tables else None
     n_scored = rows.num_rows if rows is not None else 0
     if rows is not None and n_scored:
-        insert_rows(conn, score, rows)
+        insert_rows(conn, task.modality.scores, rows)
     r = scoring_run.c
     conn.execute(scoring_run.update().where(r.run_id == run_id).values(n_scored=r.n_scored + n_scored))
     return n_scored, sum(len(got["keep"]) for lease, got in finished if lease.chunk_no not in held)
 
 
 def _score_rows(task: Task, run_id: int, lease: Lease, got: dict[str, Any]) -> pa.Table:
-    keep = got["keep"]
-    z = lease.z[keep]
+    keep, m = got["keep"], task.modality
     n = len(keep)
-    return pa.table(
-        {
-            "spectrum_id": lease.spectrum_id[keep],
-            "model_id": np.full(n, task.model_id, dtype=np.int64),
-            "run_id": np.full(n, run_id, dtype=np.int64),
-            "target_id": lease.target_id[keep],
-            "content_hash": pa.array([lease.content_hash[i] for i in keep], type=pa.string()),
-            "z_used": pa.array(z, mask=np.isnan(z)),
-            "probability": pa.array(got["probability"], type=pa.float64()),
-            "wave_angstrom": pa.array(got["wave_angstrom"], type=pa.float64(), from_pandas=True),
-            "snr": pa.array(got["snr"], type=pa.float64(), from_pandas=True),
-        }
-    )
+    columns = {
+        m.key: lease.item_id[keep],
+        "model_id": np.full(n, task.model_id, dtype=np.int64),
+        "run_id": np.full(n, run_id, dtype=np.int64),
+        "target_id": lease.target_id[keep],
+        "content_hash": pa.array([lease.content_hash[i] for i in keep], type=pa.string()),
+        "probability": pa.array(got["probability"], type=pa.float64()),
+    }
+    if m.carried_as:
+        carried = lease.carried[keep]
+        columns[m.carried_as] = pa.array(carried, mask=np.isnan(carried))
+    for name in m.figures:
+        columns[name] = pa.array(got[name], type=pa.float64(), from_pandas=True)
+    return pa.table(columns)
 
 
 def count_chunks(conn: sa.Connection, run_id: int) -> dict[str, int]:
@@ -323,8 +293,8 @@ def count_chunks(conn: sa.Connection, run_id: int) -> dict[str, int]:
     return {"todo": 0, "leased": 0, "done": 0} | {state: int(n) for state, n in rows}
 
 
-def shard_names(conn: sa.Connection, shard_ids: set[int]) -> dict[int, str]:
+def shard_names(conn: sa.Connection, task: Task, shard_ids: set[int]) -> dict[int, str]:
     """Folder names of shards."""
-    c = pixel_shard.c
+    c = task.modality.shards.c
     rows = conn.execute(sa.select(c.shard_id, c.name).where(c.shard_id.in_(sorted(shard_ids))))
     return {int(key): name for key, name in rows}

@@ -6,14 +6,21 @@ import dataclasses
 from typing import Any
 
 from scoring.pipeline import STAGES
+from scoring.tasks import MODALITIES
 
 WHY_SKIPPED = {
-    "few_pixels": "fewer than half of the window's pixels are good",
+    "few_pixels": "fewer than half of the pixels are good",
     "no_spectrum": "no spectrum in a shard",
+    "no_cutout": "no image cutout in a shard",
+    "missing_bands": "the cutout lacks the model's bands",
+    "saturated": "more than half of the pixels are at the brightest value",
+    "no_pixscale": "the cutout's pixel scale is not known",
+    "too_small": "the cutout covers less than half of the model's field",
+    "no_contrast": "all pixels of a band are alike",
     "not_finite": "the network gave no finite number",
     "lost": "scored by another worker meanwhile",
 }
-"""Reasons for which a selected spectrum is not scored."""
+"""Reasons for which a selected target is not scored."""
 
 
 @dataclasses.dataclass
@@ -23,12 +30,13 @@ class ScoreReport:
     Attributes
     ----------
     status : done, failed, stopped or nothing-to-do
-    n_selected : spectra that the selection returns
+    modality : spectrum or image
+    n_selected : spectra or cutouts that the selection returns
     n_todo : of these, missing or stale when the run began
     n_scored : scores this process committed
-    n_skipped : spectra left out, by reason
+    n_skipped : targets left out, by reason
     seconds : thread-seconds by stage, and wall seconds as ``wall`` [s]
-    spectra_per_s : scores committed per wall second [1/s]
+    spectra_per_s : scores, of spectra or cutouts, committed per wall second [1/s]
     """
 
     status: str
@@ -48,25 +56,27 @@ class ScoreReport:
     threads: int = 1
     spectra_per_s: float = 0.0
     message: str = ""
+    modality: str = "spectrum"
 
     def as_dict(self) -> dict[str, Any]:
         """The report for printing as JSON."""
         return dataclasses.asdict(self)
 
     def skip(self, why: str, n: int) -> None:
-        """Count spectra that were left out."""
+        """Count targets that were left out."""
         self.n_skipped[why] = self.n_skipped.get(why, 0) + n
 
     def line(self) -> str:
         """The report in one line: how many, how fast, and where the time went."""
         skipped = [f"{n:,} skipped ({WHY_SKIPPED[why]})" for why, n in self.n_skipped.items() if n]
         more = "".join(f"; {text}" for text in skipped)
-        name = f"{self.model} on {self.selection}"
+        name, noun = f"{self.model} on {self.selection}", MODALITIES[self.modality].noun
         if self.status == "nothing-to-do":
-            return f"{name}: nothing to score, all of {self.n_selected:,} spectra are current{more}"
-        spent = ", ".join(f"{s} {self.seconds.get(s, 0.0):.1f}" for s in ("select", *STAGES, "write"))
+            return f"{name}: nothing to score, all of {self.n_selected:,} {noun} are current{more}"
+        stages = [s for s in ("select", *STAGES, "write") if s != "localise" or s in self.seconds]
+        spent = ", ".join(f"{s} {self.seconds.get(s, 0.0):.1f}" for s in stages)
         return (
-            f"{name}: {self.n_scored:,} spectra in {self.seconds.get('wall', 0.0):.1f} s = "
-            f"{self.spectra_per_s:,.0f} spectra/s ({self.backend} {self.precision}, {self.threads} threads; "
+            f"{name}: {self.n_scored:,} {noun} in {self.seconds.get('wall', 0.0):.1f} s = "
+            f"{self.spectra_per_s:,.0f} {noun}/s ({self.backend} {self.precision}, {self.threads} threads; "
             f"seconds of their time: {spent}){more}"
         )

@@ -22,21 +22,20 @@ from schema.tables import model as model_table
 from schema.tables import run_chunk, scoring_run
 from schema.tables import selection as selection_table
 from scoring import leases
-from scoring.leases import Task
-from scoring.report import ScoreReport
+from scoring.report import WHY_SKIPPED, ScoreReport
 from scoring.selection import checked_selection, ensure_selection, seed_selections
-from scoring.versions import ensure_model, model_key
+from scoring.tasks import Task, make_task
+from scoring.versions import ensure_model
 from scoring.worker import Progress, Worker, patiently
 
 if TYPE_CHECKING:
     from scoring.backends import Backend
-    from scoring.models.base import SpectralModel
+    from scoring.models.base import Model
 
 CHUNK = 32_768
-"""Spectra in a chunk: what a killed run has to compute again for each lease."""
+"""Spectra or cutouts in a chunk: what a killed run has to compute again for each lease."""
 
 LEASE_SECONDS = 600
-MIN_GOOD_FRACTION = 0.5
 
 
 def score(
@@ -67,7 +66,7 @@ def score(
     weights : str
         ``shipped``, or the path of a .safetensors file.
     chunk : int
-        Spectra in a chunk.
+        Spectra or cutouts in a chunk.
     limit : int, optional
         Score at most so many.
     resume_only : bool
@@ -75,7 +74,7 @@ def score(
     lease_s : int
         Seconds after which the chunk of a silent worker may be taken over [s].
     progress : callable, optional
-        Called with spectra just scored and spectra to score in all.
+        Called with how many were just scored and how many are to score in all.
 
     Returns
     -------
@@ -99,10 +98,12 @@ def score(
     began = time.perf_counter()
     model = get_model(model_name, weights)
     chosen = patiently(lambda: checked_selection(db, selection_name))
-    task = Task(model_key(model, precision), chosen, int(MIN_GOOD_FRACTION * model.window[1]))
-    report = ScoreReport("nothing-to-do", model_name, chosen.name, chosen.version, precision=precision)
+    task = make_task(model, chosen, precision)
+    report = ScoreReport(
+        "nothing-to-do", model_name, chosen.name, chosen.version, precision=precision, modality=model.modality
+    )
     counts, run_id = patiently(lambda: _look(db, task))
-    _note_counts(report, counts)
+    _note_counts(report, task, counts)
     _refuse_empty(task, counts)
     if resume_only and run_id is None:
         raise UserError(f"no unfinished run of {model_name} on {chosen.name}; start one without --resume")
@@ -145,10 +146,9 @@ def _look(db: str | None, task: Task) -> tuple[dict[str, int], int | None]:
     return counts, run_id
 
 
-def _note_counts(report: ScoreReport, counts: dict[str, int]) -> None:
-    report.n_selected, report.n_todo = counts["spectra"], counts["todo"]
-    report.n_skipped["no_spectrum"] = counts["targets"] - counts["spectra"]
-    report.n_skipped["few_pixels"] = counts["few_pixels"]
+def _note_counts(report: ScoreReport, task: Task, counts: dict[str, int]) -> None:
+    report.n_selected, report.n_todo = counts["items"], counts["todo"]
+    report.n_skipped |= {why: counts[why] for why in task.reasons}
 
 
 def _refuse_empty(task: Task, counts: dict[str, int]) -> None:
@@ -156,17 +156,19 @@ def _refuse_empty(task: Task, counts: dict[str, int]) -> None:
     if counts["targets"] == 0:
         raise UserError(
             f"selection {name!r} is empty: 0 targets fulfil it; compare: lensmine select show {name}, "
-            "lensmine select count all_spectra"
+            f"lensmine select count {task.modality.everything}"
         )
-    if counts["spectra"] == 0:
+    noun = task.modality.noun
+    if counts["items"] == 0:
         raise UserError(
-            f"selection {name!r} has {counts['targets']} targets, 0 of them with a spectrum in a shard; "
-            "ingest their spec or spPlate files first"
+            f"selection {name!r} has {counts['targets']} targets, 0 of them with {noun} in a shard; "
+            f"{task.modality.how}"
         )
-    if counts["spectra"] == counts["few_pixels"]:
+    refused = {why: counts[why] for why, _ in task.refusals if counts[why]}
+    if sum(refused.values()) == counts["items"]:
+        why = ", ".join(f"{n} because {WHY_SKIPPED[reason]}" for reason, n in refused.items())
         raise UserError(
-            f"selection {name!r} has {counts['spectra']} spectra, all with fewer than {task.min_good} good "
-            "pixels in the search window; none can be scored"
+            f"selection {name!r} has {counts['items']} {noun}, none of which can be scored: {why}"
         )
 
 
@@ -220,7 +222,7 @@ def _close_abandoned(conn: sa.Connection, run_ids: list[int]) -> None:
 def begin_run(
     db: str | None,
     task: Task,
-    model: SpectralModel,
+    model: Model,
     runner: Backend,
     report: ScoreReport,
     chunk: int,
@@ -238,7 +240,7 @@ def begin_run(
             if joined is not None:
                 return joined
             counts = leases.count_task(conn, task)
-            _note_counts(report, counts)
+            _note_counts(report, task, counts)
             if counts["todo"] == 0:
                 return None
             run_id = new_run_id()
@@ -248,10 +250,11 @@ def begin_run(
                 "model_id": task.model_id,
                 "selection_id": task.selection.selection_id,
                 "status": "running",
+                "modality": task.modality.name,
                 "backend": runner.name,
                 "device": runner.device,
                 "precision": runner.precision,
-                "n_selected": counts["spectra"],
+                "n_selected": counts["items"],
                 "n_todo": n_todo,
                 "n_scored": 0,
                 "started_at": datetime.datetime.now(datetime.UTC),

@@ -75,6 +75,12 @@ BUILT_IN = (
         "spectrum_id is not null",
         "Every target with a spectrum in a shard, whatever its class.",
     ),
+    Selection(
+        "all_images",
+        1,
+        "cutout_id is not null",
+        "Every target with an image cutout in a shard, simulated ones included.",
+    ),
 )
 """Selections that every database has."""
 
@@ -181,10 +187,11 @@ def add_selection(db: str | None, name: str, where_sql: str, description: str = 
 
 
 def count_selection(conn: sa.Connection, chosen: Selection) -> dict[str, int]:
-    """How many targets the predicate selects, and how many of these have a spectrum in a shard."""
+    """How many targets the predicate selects; of these, how many have a spectrum or a cutout in a shard."""
     bare = conn.execution_options(no_parameters=True)
-    row = bare.exec_driver_sql(f"select count(*), count(spectrum_id) from {VIEW} where {chosen.where}").one()
-    return {"targets": int(row[0]), "spectra": int(row[1])}
+    counted = f"select count(*), count(spectrum_id), count(cutout_id) from {VIEW} where {chosen.where}"
+    row = bare.exec_driver_sql(counted).one()
+    return {"targets": int(row[0]), "spectra": int(row[1]), "cutouts": int(row[2])}
 
 
 def checked_selection(db: str | None, name: str, version: int | None = None) -> Selection:

@@ -13,21 +13,21 @@ from schema.ids import hashed_id
 from schema.tables import model as model_table
 
 if TYPE_CHECKING:
-    from scoring.models.base import SpectralModel
+    from scoring.models.base import Model
 
 
-def versioned_weights(model: SpectralModel, precision: str = "fp32") -> str:
+def versioned_weights(model: Model, precision: str = "fp32") -> str:
     """Hash of the weights as they are computed with: ``-int8`` and ``-bf16`` are versions of their own."""
     return model.weights_hash if precision == "fp32" else f"{model.weights_hash}-{precision}"
 
 
-def model_key(model: SpectralModel, precision: str = "fp32") -> int:
+def model_key(model: Model, precision: str = "fp32") -> int:
     """Key of the model version in table model."""
     return hashed_id("model", model.name, model.preprocessing_hash, versioned_weights(model, precision))
 
 
 def ensure_model(
-    conn: sa.Connection, model: SpectralModel, precision: str = "fp32", check: dict[str, object] | None = None
+    conn: sa.Connection, model: Model, precision: str = "fp32", check: dict[str, object] | None = None
 ) -> int:
     """Add the row of a model version if the database lacks it.
 
@@ -35,7 +35,7 @@ def ensure_model(
     ----------
     conn : Connection
         Open for writing.
-    model : SpectralModel
+    model : Model
         Loaded model.
     precision : str
         fp32, bf16 or int8.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import sqlalchemy as sa
 
@@ -13,13 +13,14 @@ from schema.engine import connect_engine, shard_root
 from schema.errors import DataError, TransientError
 from schema.tables import run_chunk, scoring_run
 from scoring import leases
-from scoring.leases import Lease, Task
-from scoring.pipeline import Pipeline, joined
+from scoring.leases import Lease
+from scoring.pipeline import Piece, make_pipeline
 from scoring.report import ScoreReport
+from scoring.tasks import Task
 
 if TYPE_CHECKING:
     from scoring.backends import Backend
-    from scoring.models.base import SpectralModel
+    from scoring.models.base import Model
 
 LOCK_PATIENCE_SECONDS = 120.0
 POLL_SECONDS = 1.0
@@ -59,27 +60,27 @@ class Worker:
         Database URL or path.
     task : Task
         Model version and selection.
-    model : SpectralModel
+    model : Model
         Loaded model.
     backend : Backend
         Runs its network.
     run_id : int
         The run, planned already.
     chunk : int
-        Spectra to lease and to commit at a time.
+        Spectra or cutouts to lease and to commit at a time.
     lease_s : int
         Length of a lease [s]; renewed after a third of it.
     report : ScoreReport
         Filled in as the work goes on.
     progress : callable
-        Called with spectra just scored and spectra to score in all.
+        Called with how many were just scored and how many are to score in all.
     """
 
     def __init__(
         self,
         db: str | None,
         task: Task,
-        model: SpectralModel,
+        model: Model,
         backend: Backend,
         run_id: int,
         *,
@@ -92,9 +93,9 @@ class Worker:
         self.report = report
         self.progress = progress
         self.owner = leases.owner_name()
-        self.pipeline = Pipeline(model, backend, task.min_good, shard_root(db))
-        self.held: list[tuple[Lease, list[Future[dict[str, Any]]]]] = []
-        self.ready: list[tuple[Lease, dict[str, Any]]] = []
+        self.pipeline = make_pipeline(model, backend, shard_root(db))
+        self.held: list[tuple[Lease, list[Future[Piece]]]] = []
+        self.ready: list[tuple[Lease, Piece]] = []
         self.broken: list[Lease] = []
         self.faults: list[str] = []
         self.renew_at = time.monotonic() + lease_s / 3
@@ -131,7 +132,7 @@ class Worker:
             n = len(self.faults)
             raise DataError(
                 f"{message} ({n} chunk{'s' if n > 1 else ''} of run {self.run_id} failed; "
-                f"{self.report.n_scored:,} spectra were scored and kept)"
+                f"{self.report.n_scored:,} {self.task.modality.noun} were scored and kept)"
             )
 
     def _work(self) -> None:
@@ -151,7 +152,7 @@ class Worker:
     def _n_held(self) -> int:
         return sum(len(lease) for lease, _ in self.held)
 
-    def _gather(self, lease: Lease, futures: list[Future[dict[str, Any]]]) -> dict[str, Any] | None:
+    def _gather(self, lease: Lease, futures: list[Future[Piece]]) -> Piece | None:
         """Result of a chunk once its threads are through; None where its shard is at fault."""
         parts = []
         try:
@@ -166,7 +167,7 @@ class Worker:
                 future.cancel()
             self._fault(lease, str(error))
             return None
-        return joined(parts)
+        return self.pipeline.joined(parts)
 
     def _fault(self, lease: Lease, message: str) -> None:
         self.faults.append(message)
@@ -192,9 +193,10 @@ class Worker:
             with connect_engine(self.db, check=False).begin() as conn:
                 n_scored, n_lost = leases.commit(conn, self.task, self.run_id, self.ready)
                 taken = leases.take(
-                    conn, self.task, self.run_id, self.owner, spectra=room, lease_s=self.lease_s
+                    conn, self.task, self.run_id, self.owner, items=room, lease_s=self.lease_s
                 )
-                return n_scored, n_lost, taken, leases.shard_names(conn, {each.shard_id for each in taken})
+                names = leases.shard_names(conn, self.task, {each.shard_id for each in taken})
+                return n_scored, n_lost, taken, names
 
         n_scored, n_lost, taken, names = patiently(exchange)
         self.ready = []

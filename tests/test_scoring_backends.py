@@ -16,7 +16,7 @@ from scoring.models.base import WEIGHTS_DIR, SpectralModel
 from scoring.registry import available_models, get_model, model_class
 from scoring.versions import model_key, versioned_weights
 
-NETWORKS = [name for name in available_models() if model_class(name).kind == "network"]
+NETWORKS = [name for name in available_models("spectrum") if model_class(name).kind == "network"]
 
 
 @pytest.fixture(autouse=True)

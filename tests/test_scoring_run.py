@@ -28,12 +28,11 @@ from schema.tables import model, run_chunk, scoring_run, selection, spec_obj, sp
 from schema.tables import score as score_table
 from scoring import leases
 from scoring.backends import make_backend
-from scoring.leases import Task
 from scoring.registry import get_model
 from scoring.report import ScoreReport
 from scoring.run import begin_run, score
 from scoring.selection import add_selection, get_selection
-from scoring.versions import model_key
+from scoring.tasks import Task, make_task
 
 REPO = Path(__file__).resolve().parent.parent
 FILTER = "matched_filter_lae"
@@ -216,7 +215,7 @@ def planned(db: str, n: int, chunk: int) -> tuple[Task, int]:
     """A run with its chunks, on which nobody works yet."""
     fill(db, n)
     with connect_engine(db, read_only=True).connect() as conn:
-        task = Task(model_key(get_model(FILTER)), get_selection(conn, "all_spectra"), 100)
+        task = make_task(get_model(FILTER), get_selection(conn, "all_spectra"))
     return task, plan(db, task, chunk)
 
 
@@ -237,10 +236,10 @@ def fake(lease: leases.Lease) -> dict[str, Any]:
 def test_an_outdated_lease_cannot_commit(db: str) -> None:
     task, run_id = planned(db, 40, 16)
     with connect_engine(db).begin() as conn:
-        slow = leases.take(conn, task, run_id, "elsewhere:x:1:1", spectra=16, lease_s=0)
+        slow = leases.take(conn, task, run_id, "elsewhere:x:1:1", items=16, lease_s=0)
     time.sleep(0.01)
     with connect_engine(db).begin() as conn:
-        quick = leases.take(conn, task, run_id, "elsewhere:x:2:1", spectra=16, lease_s=600)
+        quick = leases.take(conn, task, run_id, "elsewhere:x:2:1", items=16, lease_s=600)
     assert [each.chunk_no for each in slow] == [each.chunk_no for each in quick] == [0]
     assert quick[0].token == slow[0].token + 1
     with connect_engine(db).begin() as conn:
@@ -256,12 +255,12 @@ def test_an_outdated_lease_cannot_commit(db: str) -> None:
 def test_a_live_lease_elsewhere_is_left_alone_until_it_lapses(db: str) -> None:
     task, run_id = planned(db, 40, 16)
     with connect_engine(db).begin() as conn:
-        leases.take(conn, task, run_id, "elsewhere:x:1:1", spectra=16, lease_s=600)
-        others = leases.take(conn, task, run_id, leases.owner_name(), spectra=100, lease_s=600)
+        leases.take(conn, task, run_id, "elsewhere:x:1:1", items=16, lease_s=600)
+        others = leases.take(conn, task, run_id, leases.owner_name(), items=100, lease_s=600)
         assert [each.chunk_no for each in others] == [1, 2]
-        assert leases.take(conn, task, run_id, leases.owner_name(), spectra=100, lease_s=600) == []
+        assert leases.take(conn, task, run_id, leases.owner_name(), items=100, lease_s=600) == []
         leases.release(conn, run_id, others)
-        again = leases.take(conn, task, run_id, leases.owner_name(), spectra=100, lease_s=600)
+        again = leases.take(conn, task, run_id, leases.owner_name(), items=100, lease_s=600)
         assert [each.chunk_no for each in again] == [1, 2]
 
 
@@ -271,8 +270,8 @@ def test_the_lease_of_a_dead_process_of_this_host_is_free_at_once(db: str) -> No
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
     with connect_engine(db).begin() as conn:
-        leases.take(conn, task, run_id, f"{host}:{boot}:{child.pid}:{started}", spectra=100, lease_s=600)
-        assert len(leases.take(conn, task, run_id, leases.owner_name(), spectra=100, lease_s=600)) == 2
+        leases.take(conn, task, run_id, f"{host}:{boot}:{child.pid}:{started}", items=100, lease_s=600)
+        assert len(leases.take(conn, task, run_id, leases.owner_name(), items=100, lease_s=600)) == 2
     assert not leases.is_dead(leases.owner_name())
     assert leases.is_dead(f"{host}:{boot}:{os.getpid()}:1")  # the number is in use again, by another process
 

@@ -93,7 +93,8 @@ def test_accepted_predicates_are_kept_as_given(db: str) -> None:
         assert new
         assert chosen.where_sql == where
         with connect_engine(db, read_only=True).connect() as conn:
-            assert count_selection(conn, checked_selection(db, f"s{number}")) == {"targets": 0, "spectra": 0}
+            counts = count_selection(conn, checked_selection(db, f"s{number}"))
+        assert counts == {"targets": 0, "spectra": 0, "cutouts": 0}
 
 
 def test_refused_predicates_say_why_and_leave_nothing(db: str) -> None:

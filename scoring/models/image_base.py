@@ -104,6 +104,16 @@ class ImageModel(Model):
         """Share of the model's field that a cutout covers; NaN when its scale is needed and unknown."""
         return coverage(ny, nx, pixscale, cls.npix, cls.field_arcsec)
 
+    @property
+    def input_shape(self) -> tuple[int, int, int]:
+        """Channels, height and width of the network's input."""
+        kind = torch.uint8 if self.pixels == "stamp" else torch.float32
+        stamp = torch.zeros((1, self.n_band, self.npix, self.npix), dtype=kind)
+        pixscale = None if self.field_arcsec is None else self.field_arcsec / self.npix
+        with torch.inference_mode():
+            channels, ny, nx = self.preprocess(stamp, pixscale).shape[1:]
+        return channels, ny, nx
+
     @torch.inference_mode()
     def probability(self, pixels: Tensor, pixscale: Tensor | float | None = None) -> Tensor:
         """Probability that each cutout shows a lensed source, shape (n,)."""
