@@ -199,7 +199,7 @@ def augment(
             )
     pair = Pair(config)
     kept: list[NDArray[np.uint8]] = []
-    start = _read(checkpoint, config) if checkpoint is not None else None
+    start: dict[str, Any] | None = _read(checkpoint, config) if checkpoint is not None else None
     if start is None:
         pair.fit(ordinary, config.pretrain_steps, _teller(progress, "ordinary stamps", config.pretrain_steps))
         start = {"pretrained": deepcopy(pair.state()), "made": []}
@@ -211,6 +211,7 @@ def augment(
         pair.fit(lenses, config.cycle_steps, _teller(progress, f"cycle {cycle + 1}", config.cycle_steps))
         kept.append(pair.draw(config.per_cycle))
         start["made"] = kept
+        start["last"] = deepcopy(pair.generator.state_dict())
         _write(checkpoint, config, start)
     return np.concatenate(kept)
 
@@ -224,7 +225,8 @@ def _write(path: Path | None, config: GanConfig, state: dict[str, Any]) -> None:
         return
     partial = path.with_name(path.name + ".tmp")
     made = [torch.from_numpy(m) for m in state["made"]]
-    torch.save({"config": asdict(config), "pretrained": state["pretrained"], "made": made}, partial)
+    held = {k: state[k] for k in ("pretrained", "last") if k in state}
+    torch.save({"config": asdict(config), "made": made, **held}, partial)
     partial.replace(path)
 
 
@@ -239,4 +241,6 @@ def _read(path: Path, config: GanConfig) -> dict[str, Any] | None:
             f"{path} is a checkpoint of other settings ({', '.join(sorted(other))} differ); "
             "remove it or use its settings"
         )
-    return {"pretrained": held["pretrained"], "made": [m.numpy() for m in held["made"]]}
+    kept: dict[str, Any] = {k: held[k] for k in ("pretrained", "last") if k in held}
+    kept["made"] = [m.numpy() for m in held["made"]]
+    return kept
