@@ -3,14 +3,12 @@
 Targets within 2 arcsec of each other are epochs of one object. The primary epoch is the one with ZWARNING
 0, then the highest median S/N, then the latest MJD, then the largest key; the others name it in
 ``primary_target_id``. Every member lies within 2 arcsec of its primary: where a chain of neighbours is
-longer than that, what is too far from the best epoch makes a group of its own. Pairs are found on unit
-vectors, so poles and RA 0 are nothing special. Simulated targets are left as they are: an injection
-shares its position with the galaxy that it was made from.
+longer than that, what is too far from the best epoch makes a group of its own. Simulated targets are left
+as they are: an injection shares its position with the galaxy that it was made from.
 """
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -19,19 +17,23 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from etl.merge import staged
+from etl.pairs import pairs_within, unit_vectors
 from schema.engine import read_columns, read_frame
 from schema.tables import spec_obj
+
+__all__ = ["RADIUS_ARCSEC", "assign", "group_epochs", "pairs_within", "unit_vectors"]
 
 RADIUS_ARCSEC = 2.0
 MARGIN_DEG = 10 * RADIUS_ARCSEC / 3600.0
 MANY = 100_000
 """From this many changed targets on, all declinations are read."""
 
-STRIP_ROWS = 200_000
-"""Targets searched for neighbours at once, in strips of declination."""
 
-
-def group_epochs(conn: sa.Connection, changed: NDArray[np.int64] | None = None) -> int:
+def group_epochs(
+    conn: sa.Connection,
+    changed: NDArray[np.int64] | None = None,
+    loaded: dict[str, NDArray[Any]] | None = None,
+) -> int:
     """Find epochs and mark the primaries.
 
     Parameters
@@ -40,6 +42,9 @@ def group_epochs(conn: sa.Connection, changed: NDArray[np.int64] | None = None) 
         Within a transaction.
     changed : ndarray of int64, optional
         Targets that are new or changed or lost their row; None for all. Only declinations near them are read.
+    loaded : dict of ndarray, optional
+        target_id, ra_deg and dec_deg of rows that were loaded into an empty table and are marked as epochs of
+        their own; where the table still holds these alone, it is not read again.
 
     Returns
     -------
@@ -48,6 +53,14 @@ def group_epochs(conn: sa.Connection, changed: NDArray[np.int64] | None = None) 
     """
     if changed is not None and not len(changed):
         return 0
+    if loaded is not None and _rows(conn) == len(loaded["target_id"]):
+        return _mark(
+            conn,
+            loaded,
+            None,
+            "from spec_obj s join target t on t.target_id = s.target_id where true",
+            fresh=True,
+        )
     bands = None if changed is None else _bands(conn, changed)
     where = "not t.is_injection"
     if bands is not None:
@@ -58,9 +71,27 @@ def group_epochs(conn: sa.Connection, changed: NDArray[np.int64] | None = None) 
         f"select s.target_id, t.ra_deg, t.dec_deg {source}",
         {"target_id": "int", "ra_deg": "float", "dec_deg": "float"},
     )
+    return _mark(conn, sky, bands, source)
+
+
+def _rows(conn: sa.Connection) -> int:
+    return int(conn.execute(sa.text("select count(*) from spec_obj")).scalar_one())
+
+
+def _mark(
+    conn: sa.Connection,
+    sky: dict[str, NDArray[Any]],
+    bands: list[tuple[float, float]] | None,
+    source: str,
+    *,
+    fresh: bool = False,
+) -> int:
+    """Find pairs among these targets and rewrite the marks that are not as they should be."""
     pairs = pairs_within(sky["ra_deg"], sky["dec_deg"], RADIUS_ARCSEC)
+    if fresh and not len(pairs):
+        return 0
     paired = np.unique(pairs)
-    rows = _details(conn, source, sky["target_id"][paired])
+    rows = _details(conn, source, sky["target_id"][paired], fresh)
     if not len(rows["target_id"]):
         return 0
     stale = _stale(rows, sky, pairs, paired, bands)
@@ -77,10 +108,16 @@ def group_epochs(conn: sa.Connection, changed: NDArray[np.int64] | None = None) 
     return len(stale)
 
 
-def _details(conn: sa.Connection, source: str, paired: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+def _details(
+    conn: sa.Connection, source: str, paired: NDArray[np.int64], fresh: bool
+) -> dict[str, NDArray[Any]]:
     """What ranks the epochs, of the targets that have a neighbour and of those that are marked to have
-    one.
+    one, which fresh rows are not.
     """
+    marked = (
+        "not s.is_primary or s.n_epoch is null or s.n_epoch <> 1 or s.primary_target_id is null "
+        "or s.primary_target_id <> s.target_id or "
+    )
     stage = staged(conn, spec_obj, "stage_paired", pa.table({"target_id": paired}))
     rows = read_columns(
         conn,
@@ -88,9 +125,7 @@ def _details(conn: sa.Connection, source: str, paired: NDArray[np.int64]) -> dic
         "coalesce(s.sn_median_all, cast(-1e30 as double precision)) as sn, "
         "cast(coalesce(s.mjd, 0) as bigint) as mjd, s.is_primary, "
         "coalesce(s.primary_target_id, -1) as primary_id, cast(coalesce(s.n_epoch, 0) as bigint) as n_epoch "
-        f"{source} and (not s.is_primary or s.n_epoch is null "
-        "or s.n_epoch <> 1 or s.primary_target_id is null or s.primary_target_id <> s.target_id "
-        f"or s.target_id in (select p.target_id from {stage.name} p))",
+        f"{source} and ({'' if fresh else marked}s.target_id in (select p.target_id from {stage.name} p))",
         {
             "target_id": "int", "dec_deg": "float", "good": "bool", "sn": "float", "mjd": "int",
             "is_primary": "bool", "primary_id": "int", "n_epoch": "int",
@@ -158,40 +193,6 @@ def _bands(conn: sa.Connection, changed: NDArray[np.int64]) -> list[tuple[float,
         else:
             bands.append((lo, hi))
     return bands
-
-
-def unit_vectors(ra_deg: NDArray[np.float64], dec_deg: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Positions on the unit sphere, shape (n, 3)."""
-    ra, dec = np.radians(ra_deg), np.radians(dec_deg)
-    return np.stack([np.cos(dec) * np.cos(ra), np.cos(dec) * np.sin(ra), np.sin(dec)], axis=1)
-
-
-def pairs_within(
-    ra_deg: NDArray[np.float64],
-    dec_deg: NDArray[np.float64],
-    radius_arcsec: float,
-    strip_rows: int = STRIP_ROWS,
-) -> NDArray[np.int64]:
-    """All pairs of positions within a radius, shape (m, 2).
-
-    Searched strip by strip in declination, so that memory holds one strip's tree and the pairs.
-    """
-    from scipy.spatial import cKDTree
-
-    radius = math.radians(radius_arcsec / 3600.0)
-    chord = 2.0 * math.sin(radius / 2.0) * (1.0 + 1e-9)
-    order = np.argsort(dec_deg, kind="stable")
-    sorted_dec = dec_deg[order]
-    found = [np.empty((0, 2), dtype=np.int64)]
-    for first in range(0, len(order), strip_rows):
-        last = min(first + strip_rows, len(order))
-        reach = sorted_dec[last - 1] + 2.0 * radius_arcsec / 3600.0
-        strip = order[first : np.searchsorted(sorted_dec, reach, side="right")]
-        tree = cKDTree(unit_vectors(ra_deg[strip], dec_deg[strip]), leafsize=32, balanced_tree=False)
-        pairs = tree.query_pairs(chord, output_type="ndarray")
-        if len(pairs):  # of the overlap with the next strip only pairs that begin in this one
-            found.append(strip[pairs[(pairs < last - first).any(axis=1)]])
-    return np.concatenate(found)
 
 
 def assign(pairs: NDArray[np.int64], rank: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -134,6 +134,7 @@ class Ingest:
         self.on_files = on_files
         self.summary = Summary(files=len(self.paths))
         self.changed: list[NDArray[np.int64]] = []
+        self.positions: dict[str, NDArray[Any]] | None = None
         self.job_id = 0
         self.done = 0
 
@@ -268,6 +269,7 @@ class Ingest:
         with self.engine.begin() as conn:
             self._open_job(conn)
             batch, n_rows, changed = loader.load(conn)
+        self.positions = None if self.changed else loader.positions
         self.changed.append(changed)
         batch.n_files = 1
         self._count(batch)
@@ -304,7 +306,8 @@ class Ingest:
         with self.engine.begin() as conn:
             self._open_job(conn)
             changed = None if unfinished else np.concatenate([np.empty(0, np.int64), *self.changed])
-            self.summary.regrouped = group_epochs(conn, changed)
+            alone = self.positions if len(self.changed) == 1 and not unfinished else None
+            self.summary.regrouped = group_epochs(conn, changed, alone)
             left = sa.update(job).where(
                 job.c.command == "ingest", job.c.status == "running", job.c.job_id < self.job_id
             )

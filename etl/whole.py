@@ -10,6 +10,7 @@ from queue import Full, Queue
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
@@ -24,14 +25,16 @@ from etl.plates import read_plate
 from etl.rows import Rows, make_rows, unlisted
 from etl.sources import Content
 from etl.text import text
-from schema.tables import spec_obj
-from schema.upsert import delete_keys
+from schema.tables import spec_obj, target
+from schema.upsert import bulk_load, delete_keys
 
 
 class CatalogueLoader:
     """A catalogue on its way into the database, a piece at a time.
 
     The first piece is read at once, so that a file that is no catalogue fails before a transaction begins.
+    Loaded into an empty table, the rows' ``positions`` are kept for finding epochs: target_id, ra_deg and
+    dec_deg, 24 bytes a row.
 
     Parameters
     ----------
@@ -46,8 +49,10 @@ class CatalogueLoader:
     def __init__(self, path: str, content: Content, known: bool) -> None:
         self.path, self.content, self.known = path, content, known
         self.file_id = source_file_id(path)
+        self.n_expected = 0
+        self.positions: dict[str, NDArray[Any]] | None = None
         if bytes(content.buf[:6]) == b"SIMPLE":
-            self.kind, _, pieces = read_catalogue(path, content.buf)
+            self.kind, self.n_expected, pieces = read_catalogue(path, content.buf)
         else:
             self.kind, pieces = "skyserver", read_csv(content.buf)
         self.listed: dict[str, int] = {}
@@ -77,15 +82,24 @@ class CatalogueLoader:
             Targets whose rows changed.
         """
         old = _old_targets(conn, self.file_id) if self.known else np.empty(0, dtype=np.int64)
+        empty = conn.execute(sa.select(spec_obj.c.target_id).limit(1)).first() is None
         notes: list[Note] = []
         ids = [np.empty(0, dtype=np.int64)]
-        for rows in self._all():
-            notes += rows.notes
-            if len(rows.target):
-                merge_rows(conn, rows.target, rows.spec_obj, self.kind)
-                ids.append(np.asarray(rows.target["target_id"]))
+        spots: list[pa.Table] = []
+        n_met = 0
+        with bulk_load(conn, [target, spec_obj], self.n_expected):
+            for rows in self._all():
+                notes += rows.notes
+                if len(rows.target):
+                    n_met += merge_rows(conn, rows.target, rows.spec_obj, self.kind)
+                    ids.append(np.asarray(rows.target["target_id"]))
+                    if empty:
+                        spots.append(rows.target.select(["target_id", "ra_deg", "dec_deg"]))
         notes += unlisted(self.listed)
         new = np.concatenate(ids)
+        if spots and not n_met:
+            whole = pa.concat_tables(spots)
+            self.positions = {name: np.asarray(whole[name]) for name in whole.column_names}
         if len(old):
             gone = np.setdiff1d(old, new)
             delete_keys(conn, spec_obj, "target_id", gone)

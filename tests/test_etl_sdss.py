@@ -316,9 +316,8 @@ def test_epochs_at_the_pole_and_across_ra_zero(db: str, tmp_path: Path) -> None:
 
 @given(
     st.lists(st.tuples(st.floats(0, 359.9999), st.floats(-90, 90)), min_size=2, max_size=40),
-    st.integers(2, 9),
 )
-def test_pairs_are_those_of_all_against_all(spots: list[tuple[float, float]], strip: int) -> None:
+def test_pairs_are_those_of_all_against_all(spots: list[tuple[float, float]]) -> None:
     near = [(a + 1e-4, d) for a, d in spots[::2]]
     ra, dec = (np.array(x) for x in zip(*spots, *near, strict=True))
     a, d = np.radians(ra), np.radians(dec)
@@ -327,7 +326,7 @@ def test_pairs_are_those_of_all_against_all(spots: list[tuple[float, float]], st
     arcsec = np.degrees(sep) * 3600
     surely = {(i, j) for i, j in zip(*np.nonzero(arcsec < 1.9999), strict=True) if i < j}
     maybe = {(i, j) for i, j in zip(*np.nonzero(arcsec < 2.0001), strict=True) if i < j}
-    pairs = pairs_within(ra, dec, 2.0, strip)
+    pairs = pairs_within(ra, dec, 2.0)
     found = [tuple(sorted(p)) for p in pairs.tolist()]
     assert len(found) == len(set(found))
     assert surely <= set(found) <= maybe
