@@ -14,7 +14,15 @@ from schema.errors import LensmineError, TransientError
 
 __version__ = "0.1.0"
 
-FLOORS = ("schema.cli", "schema.cli_sql", "etl.cli", "scoring.cli", "lensmine_demo", "lensmine_refresh")
+FLOORS = (
+    "schema.cli",
+    "schema.cli_sql",
+    "etl.cli",
+    "scoring.cli",
+    "dashboard.cli",
+    "lensmine_demo",
+    "lensmine_refresh",
+)
 """Modules whose ``register(app)`` adds commands; each imports what is heavy inside its commands only."""
 
 INTERRUPTED = 130

@@ -1,0 +1,5 @@
+"""What Streamlit runs at every interaction; the pages themselves stay imported."""
+
+from dashboard.shell import run
+
+run()

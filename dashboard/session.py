@@ -1,0 +1,290 @@
+"""One reviewer going through one queue: what comes next, what is on screen, what was graded.
+
+Everything that must outlive the process is in the database and in the page's address; what is kept here can be
+made again from them, and is of bounded size.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+
+from dashboard import store
+from dashboard.objects import ReviewObject, load_objects
+from dashboard.queues import Ids, Order, QueueSpec, load_order, mixed
+from dashboard.store import Grade, Reviewer
+
+AHEAD = 24
+"""Objects loaded in one go."""
+KEEP_OBJECTS = 160
+KEEP_HISTORY = 200
+MOST_RATE = 0.9
+
+
+@dataclass
+class Shown:
+    """An object on screen; its token makes a grade of this showing a single one."""
+
+    target_id: int
+    token: str = field(default_factory=lambda: uuid.uuid4().hex)
+    since: float = field(default_factory=time.monotonic)
+    revealed: bool = False
+    done: bool = False
+
+
+@dataclass
+class Step:
+    """One object that was on screen before: what back and undo return to."""
+
+    target_id: int
+    grade_id: int | None = None
+    grade: str | None = None
+
+
+class ReviewSession:
+    """State of one reviewer on one queue.
+
+    Parameters
+    ----------
+    db : str or None
+        Database.
+    reviewer : Reviewer
+        Who grades; every save of this session carries this key and no other.
+    spec : QueueSpec
+        The queue.
+    """
+
+    def __init__(self, db: str | None, reviewer: Reviewer, spec: QueueSpec) -> None:
+        self.db, self.reviewer, self.spec = db, reviewer, spec
+        self.order: Order = load_order(db, spec)
+        self.current: Shown | None = None
+        self.history: list[Step] = []
+        self._objects: OrderedDict[int, ReviewObject] = OrderedDict()
+        self._lock = threading.Lock()
+        self._loading: threading.Thread | None = None
+        store.reading(db, self._load)
+        self.advance()
+
+    # ------------------------------------------------------------ loading
+
+    def _load(self, conn: sa.Connection) -> None:
+        """The reviewer's own grades, what has enough, the calibrators and their rate."""
+        setting = dict(
+            conn.execute(sa.text("select name, value from cut_setting where name like 'review_%'")).all()
+        )
+        mine = conn.execute(
+            sa.text("select target_id, grade from current_grade where reviewer_id = :r"),
+            {"r": self.reviewer.reviewer_id},
+        ).all()
+        self.mine: dict[int, str] = {int(t): str(g) for t, g in mine}
+        self.n_given = int(
+            conn.execute(
+                sa.text("select count(*) from grade where reviewer_id = :r"), {"r": self.reviewer.reviewer_id}
+            ).scalar()
+            or 0
+        )
+        self.enough_at = max(1, int(setting.get("review_grades_enough", 3)))
+        self.rate = float(np.clip(setting.get("review_calibration_rate", 0.0), 0.0, MOST_RATE))
+        self.truth: dict[int, bool] = {
+            int(t): bool(k)
+            for t, k in conn.execute(sa.text("select target_id, is_lens from calibrator")).all()
+        }
+        ids = self.order.target_id
+        self._open = np.ones(len(ids), dtype=bool)
+        settling = self.spec.source == "disagreement"
+        if self.spec.hide_graded and not settling:
+            self._open &= ~np.isin(ids, np.fromiter(self.mine, np.int64, len(self.mine)))
+        if self.spec.hide_enough and not settling:
+            done = conn.execute(
+                sa.text("select target_id from grade_count where n_grade >= :n"), {"n": self.enough_at}
+            ).scalars()
+            self._open &= ~np.isin(ids, np.array(list(done), dtype=np.int64))
+        if self.spec.hide_known:
+            self._open &= ~self.order.is_known
+        if self.blind:
+            self._open &= ~np.isin(ids, np.fromiter(self.truth, np.int64, len(self.truth)))
+            fresh = np.array([t for t in self.truth if t not in self.mine], dtype=np.int64)
+            self._pool = [int(t) for t in fresh[np.argsort(mixed(fresh, self.reviewer.reviewer_id % 2**31))]]
+        else:
+            self._pool = []
+        for row in reversed(store.last_grades(conn, self.reviewer.reviewer_id)):
+            self.history.append(Step(int(row["target_id"]), int(row["grade_id"]), str(row["grade"])))
+
+    @property
+    def blind(self) -> bool:
+        """Whether calibrators are mixed in, so that nothing may tell them from the rest."""
+        return self.rate > 0 and bool(self.truth) and self.spec.source != "disagreement"
+
+    @property
+    def n_left(self) -> int:
+        """Objects of the queue that are still to come, the one on screen included; calibrators not."""
+        ahead = int(self._open.sum())
+        return ahead + (
+            self.current is not None and self.current.target_id not in self.truth and not self.current.done
+        )
+
+    def objects(self, target_ids: Sequence[int]) -> dict[int, ReviewObject]:
+        """Objects, from memory where they are."""
+        with self._lock:
+            have = {t: self._objects[t] for t in target_ids if t in self._objects}
+        missing = [t for t in target_ids if t not in have]
+        if missing:
+            found = store.reading(self.db, lambda conn: load_objects(conn, missing))
+            self._remember(found)
+            have |= found
+        return have
+
+    def object(self, target_id: int) -> ReviewObject | None:
+        """One object, loaded together with those that come next."""
+        with self._lock:
+            found = self._objects.get(target_id)
+        if found is not None:
+            return found
+        return self.objects([target_id, *self.plan(AHEAD - 1)]).get(target_id)
+
+    def _remember(self, found: dict[int, ReviewObject]) -> None:
+        with self._lock:
+            self._objects |= found
+            while len(self._objects) > KEEP_OBJECTS:
+                self._objects.popitem(last=False)
+
+    def load_ahead(self) -> None:
+        """Load what comes next in the background when little of it is left in memory."""
+        if self._loading is not None and self._loading.is_alive():
+            return
+        ahead = self.plan(AHEAD)
+        with self._lock:
+            missing = [t for t in ahead if t not in self._objects]
+        if ahead and len(missing) > AHEAD // 2:
+            self._loading = threading.Thread(target=self._load_quietly, args=(missing,), daemon=True)
+            self._loading.start()
+
+    def _load_quietly(self, target_ids: list[int]) -> None:
+        try:
+            self._remember(store.reading(self.db, lambda conn: load_objects(conn, target_ids)))
+        except Exception:
+            return  # the page will load it itself, and say what is wrong
+
+    # ------------------------------------------------------------ going on
+
+    def plan(self, n: int) -> list[int]:
+        """The next n objects if each is graded, calibrators among them where chance puts them."""
+        places = np.flatnonzero(self._open)[:n]
+        ordinary = [int(t) for t in self.order.target_id[places]]
+        pool, given, out = list(self._pool), self.n_given + self._on_screen(), list[int]()
+        while len(out) < n and (ordinary or (pool and not out)):
+            use_pool = pool and (not ordinary or self._chance(given) < self.rate)
+            if use_pool and not ordinary:
+                break
+            out.append(pool.pop(0) if use_pool else ordinary.pop(0))
+            given += 1
+        return out
+
+    def _on_screen(self) -> int:
+        return int(self.current is not None and not self.current.done)
+
+    def _chance(self, given: int) -> float:
+        """A number in [0, 1) that only reviewer and count decide, so that a restart goes on the same way."""
+        key = np.array([given ^ (self.reviewer.reviewer_id & 0xFFFFFFFF)], dtype=np.int64)
+        return float(mixed(key, 1)[0]) / 2**64
+
+    def advance(self) -> None:
+        """Put the next object on screen."""
+        if self.current is not None and not self.current.done:
+            self.current.done = True
+        ahead = self.plan(1)
+        self.current = self._show(ahead[0]) if ahead else None
+
+    def _show(self, target_id: int) -> Shown:
+        if target_id in self._pool:
+            self._pool.remove(target_id)
+        self._open[self.order.target_id == target_id] = False
+        return Shown(target_id)
+
+    def show(self, target_id: int) -> None:
+        """Put an object that the reviewer asked for on screen."""
+        self.current = self._show(target_id)
+
+    def grade(self, token: str, letter: str) -> bool:
+        """Save a grade of the object on screen, and go on; False when the token is of an earlier one.
+
+        Raises
+        ------
+        TransientError, DataError, UserError
+            When it could not be saved; the object stays on screen.
+        """
+        on = self.current
+        if on is None or on.token != token or on.done:
+            return False
+        self.save(on.target_id, letter, token, time.monotonic() - on.since, revealed=on.revealed)
+        on.done = True
+        self.advance()
+        return True
+
+    def save(self, target_id: int, letter: str, token: str, seconds: float, *, revealed: bool = False) -> int:
+        """Save a grade of any object of this queue."""
+        settling = self.spec.source == "disagreement" and self.reviewer.is_adjudicator
+        given = Grade(
+            target_id,
+            letter,
+            token,
+            queue=self.spec.name,
+            is_calibrator=self.blind and target_id in self.truth and not revealed,
+            is_adjudication=settling,
+            seconds=round(seconds, 2),
+            shown={**self._models(target_id), "revealed": revealed},
+        )
+        grade_id = store.save_grade(self.db, self.reviewer.reviewer_id, given)
+        self.n_given += 1
+        self.mine[target_id] = letter
+        self.history.append(Step(target_id, grade_id, letter))
+        del self.history[:-KEEP_HISTORY]
+        return grade_id
+
+    def _models(self, target_id: int) -> dict[str, Any]:
+        with self._lock:
+            found = self._objects.get(target_id)
+        best = found.scores[0] if found and found.scores else None
+        return {"model": best["model"], "run_id": str(best["run_id"])} if best else {}
+
+    def skip(self, token: str) -> None:
+        """Go on without a grade; the object comes again after a reload."""
+        if self.current is not None and self.current.token == token:
+            self.history.append(Step(self.current.target_id))
+            self.advance()
+
+    def undo(self) -> str | None:
+        """Take the last grade back and show its object; the grade taken back, None when there is none."""
+        while self.history:
+            step = self.history.pop()
+            if step.grade_id is None:
+                continue
+            if store.take_back(self.db, self.reviewer.reviewer_id, step.grade_id) is None:
+                continue
+            self.mine.pop(step.target_id, None)
+            self._return(step.target_id)
+            return step.grade
+        return None
+
+    def back(self) -> bool:
+        """Show the object before, with its grade; a new grade takes that one's place."""
+        if not self.history:
+            return False
+        self._return(self.history.pop().target_id)
+        return True
+
+    def _return(self, target_id: int) -> None:
+        on = self.current
+        if on is not None and not on.done:
+            self._open[self.order.target_id == on.target_id] = True  # it comes again
+            if self.blind and on.target_id in self.truth and on.target_id not in self._pool:
+                self._pool.insert(0, on.target_id)
+        self.current = Shown(target_id)

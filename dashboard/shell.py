@@ -1,0 +1,212 @@
+"""What stands around every page: the database's state, who is signed in, navigation, and failures in plain words."""
+
+from __future__ import annotations
+
+import contextlib
+import html
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import streamlit as st
+
+from dashboard import store
+from dashboard.routes import COOKIE, COOKIE_PURPOSE, ENTER, LEAVE, TICKET_PURPOSE
+from dashboard.settings import Settings, current
+from dashboard.signing import sign, unsign
+from dashboard.store import Reviewer
+from schema.engine import connect_engine
+from schema.errors import LensmineError, TransientError, UserError
+
+CHECK_EVERY_S = 30.0
+_checked: dict[str | None, float] = {}
+STYLE = """
+<style>
+.block-container {padding-top: 4.2rem; padding-bottom: 2rem; max-width: 1700px;}
+[data-testid="stVerticalBlock"] {gap: 0.55rem;}
+.lm-pic {width: 100%; display: block; border: 1px solid #d5d7de; border-radius: 4px; background: #fff;}
+.lm-stamps {display: flex; flex-wrap: wrap; gap: 8px;}
+.lm-stamps figure {margin: 0;}
+.lm-stamps img {width: 200px; height: 200px; display: block; border-radius: 4px; object-fit: contain; background: #1b1d26;}
+.lm-stamps figcaption {font-size: 0.78rem; color: #4a4d5a;}
+.lm-table {border-collapse: collapse; font-size: 0.84rem; width: 100%;}
+.lm-table th {text-align: left; color: #4a4d5a; font-weight: 600; padding: 1px 8px 1px 0; border-bottom: 1px solid #c9ccd6;}
+.lm-table td {padding: 1px 8px 1px 0; vertical-align: top;}
+.lm-ok {color: #17642b;} .lm-bad {color: #a11d15; font-weight: 600;}
+.lm-head {font-size: 1.15rem; font-weight: 600;}
+.lm-sub {color: #4a4d5a; font-size: 0.86rem;}
+kbd {border: 1px solid #9a9ca5; border-radius: 3px; padding: 0 5px; font-size: 0.8rem; background: #f3f4f8; color: #31333f;}
+</style>
+"""
+
+
+def run() -> None:
+    """Draw the whole page."""
+    st.set_page_config(page_title="lensmine", layout="wide", initial_sidebar_state="auto")
+    st.html(STYLE)
+    settings = current()
+    with failures():
+        check_database(settings)
+        who = signed_in(settings)
+        if who is None:
+            sign_in_form(settings)
+            return
+        st.session_state["reviewer"] = who
+        _navigation(settings, who)
+
+
+def _navigation(settings: Settings, who: Reviewer) -> None:
+    from dashboard.pages import calibration, craft, plots, review, runs, sql
+
+    pages = [
+        st.Page(guarded(review.page), title="Review", url_path="review", default=True),
+        st.Page(guarded(calibration.page), title="Calibration", url_path="calibration"),
+        st.Page(guarded(plots.page), title="Plots", url_path="plots"),
+        st.Page(guarded(runs.page), title="Runs", url_path="runs"),
+        st.Page(guarded(craft.page), title="LensCrafter", url_path="lenscrafter"),
+        st.Page(guarded(sql.page), title="SQL", url_path="sql"),
+    ]
+    chosen = st.navigation(pages, position="top")
+    with st.sidebar:
+        st.html(f"<div class='lm-sub'>Reviewer</div><div class='lm-head'>{html.escape(who.name)}</div>")
+        sign_out(settings)
+    chosen.run()
+
+
+def guarded(page: Callable[[], None]) -> Callable[[], None]:
+    """The page with its failures said in plain words."""
+
+    def run_guarded() -> None:
+        with failures():
+            page()
+
+    run_guarded.__name__ = page.__module__.rpartition(".")[2]
+    return run_guarded
+
+
+@contextlib.contextmanager
+def failures() -> Iterator[None]:
+    """Around what reads or writes: says what is wrong and what to do, instead of a traceback."""
+    try:
+        yield
+    except TransientError as exc:
+        st.warning(plain(f"Busy: {exc}"))
+        st.button("Try again", key=f"again{time.monotonic_ns()}")
+    except LensmineError as exc:
+        st.error(plain(str(exc)))
+
+
+def plain(text: str) -> str:
+    """Text for Streamlit's markdown that is shown as typed."""
+    return "".join(f"\\{c}" if c in r"\`*_{}[]()<>#+-.!|~:$&" else c for c in text)
+
+
+def check_database(settings: Settings) -> None:
+    """Refuse a database that is missing or at another migration, looked at every half minute.
+
+    Raises
+    ------
+    UserError, TransientError
+        With what to type about it.
+    """
+    if time.monotonic() - _checked.get(settings.db, -1e9) < CHECK_EVERY_S:
+        return
+    connect_engine(settings.db, read_only=True).dispose()
+    _checked[settings.db] = time.monotonic()
+
+
+# ---------------------------------------------------------------- who
+
+
+def oidc_configured() -> bool:
+    """Whether secrets.toml holds a sign-in for Streamlit's OIDC."""
+    try:
+        return "auth" in st.secrets
+    except Exception:  # no secrets file at all
+        return False
+
+
+def signed_in(settings: Settings) -> Reviewer | None:
+    """Who sits at this browser; None when nobody has signed in.
+
+    A page never takes this from anything that the browser can write: it is the command's --as, the identity that
+    the OIDC provider vouched for, or a cookie that this server signed.
+    """
+    if settings.reviewer is not None:
+        return _kept(
+            ("as", settings.reviewer), lambda: store.ensure_reviewer(settings.db, settings.reviewer or "")
+        )
+    if oidc_configured():
+        if not st.user.is_logged_in:
+            return None
+        return _kept(
+            ("oidc", st.user.get("iss"), st.user.get("sub")),
+            lambda: oidc_reviewer(settings, st.user.to_dict()),
+        )
+    text = st.context.cookies.get(COOKIE)
+    if not text:
+        return None
+    try:
+        who = unsign(settings.secret, COOKIE_PURPOSE, text)
+    except UserError:
+        return None
+    return _kept(("local", who["name"]), lambda: _local(settings, who["name"]))
+
+
+def _kept(key: tuple[Any, ...], find: Callable[[], Reviewer | None]) -> Reviewer | None:
+    """The reviewer of this browser session, looked up once."""
+    held = st.session_state.get("who")
+    if held is None or held[0] != key:
+        held = (key, find())
+        if held[1] is not None:
+            st.session_state["who"] = held
+    return held[1]
+
+
+def _local(settings: Settings, name: str) -> Reviewer | None:
+    found = store.reading(settings.db, lambda conn: store.find_reviewer(conn, name))
+    return found[0] if found else None
+
+
+def oidc_reviewer(settings: Settings, claims: dict[str, Any]) -> Reviewer:
+    """The reviewer whom an OIDC provider vouches for: issuer and subject are the key, the name is for show."""
+    subject = f"{claims.get('iss', '')} {claims['sub']}"
+    name = claims.get("name") or claims.get("email") or claims["sub"]
+    return store.ensure_reviewer(
+        settings.db, str(name), subject=subject, email=claims.get("email"), key=subject
+    )
+
+
+def sign_in_form(settings: Settings) -> None:
+    """Ask who it is."""
+    st.title("lensmine")
+    if oidc_configured():
+        st.write("Sign in to review candidates.")
+        st.button("Sign in", on_click=st.login, type="primary")
+        return
+    st.write("Sign in under your name. The first sign-in of a name sets its passphrase.")
+    with st.form("sign-in"):
+        name = st.text_input("Name", max_chars=store.NAME_LENGTH)
+        passphrase = st.text_input("Passphrase", type="password")
+        sent = st.form_submit_button("Sign in", type="primary")
+    if sent:
+        who = store.sign_in_locally(settings.db, name, passphrase)
+        ticket = sign(settings.secret, TICKET_PURPOSE, {"name": who.name, "at": int(time.time())})
+        base = f"/{settings.base}" if settings.base else ""
+        go_to(f"{base}/{ENTER}?ticket={ticket}")
+
+
+def sign_out(settings: Settings) -> None:
+    """A way out, where there is one."""
+    if settings.reviewer is not None:
+        return
+    if oidc_configured():
+        st.button("Sign out", on_click=st.logout)
+        return
+    base = f"/{settings.base}" if settings.base else ""
+    st.html(f"<a href='{base}/{LEAVE}' target='_self'>Sign out</a>")
+
+
+def go_to(address: str) -> None:
+    """Send the browser to an address of this server."""
+    st.html(f"<script>window.location.assign({address!r})</script>", unsafe_allow_javascript=True)
