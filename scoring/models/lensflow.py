@@ -1,0 +1,125 @@
+"""LensFlow of Pourrahmani et al. (2018, ApJ 856, 68; thesis 2019, chapter 2, Table 2.1).
+
+Three rounds of 5x5 convolution, tanh and 2x2 pooling, then three dense layers. One band, 100x100 pixels, whose
+histogram is matched to a template so that all values lie between 0 and 1.
+
+Where the text and Table 2.1 differ, the table is followed: the first layer is a convolution (the text calls it
+an average-pooling of 5x5), the pooling is by maximum with stride 2 (the text says stride 1, yet 96 becomes 48), and
+the dense layers are followed by ReLU (the text calls the first linear) and each by a dropout of one half.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from schema.normalise import default_template
+from scoring.models.image_base import ImageModel
+from scoring.registry import register_model
+
+
+@dataclass(frozen=True)
+class LensFlowConfig:
+    """Settings of `lensflow`.
+
+    Attributes
+    ----------
+    widths : filters of the three convolutions
+    kernel : side of a filter [px]
+    dense : neurons of the three dense layers
+    dropout : share of neurons set to zero in training
+    npix : side of an image [px]
+    field_arcsec : side of an image on the sky; 200 pixels of 0.03 arcsec
+    """
+
+    widths: tuple[int, int, int] = (30, 60, 90)
+    kernel: int = 5
+    dense: tuple[int, int, int] = (1000, 800, 600)
+    dropout: float = 0.5
+    npix: int = 100
+    field_arcsec: float = 6.0
+
+
+class LensFlowNet(nn.Module):
+    """The network of Table 2.1: (n, 1, 100, 100) to a logit (n,)."""
+
+    calibration: Tensor
+
+    def __init__(self, config: LensFlowConfig) -> None:
+        super().__init__()
+        layers: list[nn.Module] = []
+        channels, size = 1, config.npix
+        for width in config.widths:
+            layers += [nn.Conv2d(channels, width, config.kernel), nn.Tanh(), nn.MaxPool2d(2)]
+            channels, size = width, (size - config.kernel + 1) // 2
+        self.features = nn.Sequential(*layers)  # layers 1 to 9, which pretraining transfers
+        head: list[nn.Module] = []
+        n = channels * size * size  # 7290
+        for width in config.dense:
+            head += [nn.Linear(n, width), nn.ReLU(), nn.Dropout(config.dropout)]
+            n = width
+        self.dense = nn.Sequential(*head, nn.Linear(n, 2))
+        self.register_buffer("calibration", torch.tensor([1.0, 0.0]))
+
+    def forward(self, x: Tensor) -> Tensor:
+        pair = self.dense(self.features(x).flatten(1))  # (n, 2): non-lensed, lensed; the softmax's two logits
+        return self.calibration[0] * (pair[:, 1] - pair[:, 0]) + self.calibration[1]
+
+
+@functools.cache
+def _template(n: int) -> Tensor:
+    """The template's value at each of `n` ranks."""
+    quantiles = default_template()
+    return torch.from_numpy(np.interp(np.linspace(0, 1, n), np.linspace(0, 1, len(quantiles)), quantiles)).float()
+
+
+def match_histogram(x: Tensor) -> Tensor:
+    """Images with the template's histogram, rank by rank: `schema.normalise.histogram_match` on tensors.
+
+    Parameters
+    ----------
+    x : Tensor, shape (n, 1, h, w)  finite
+
+    Returns
+    -------
+    Tensor, shape (n, 1, h, w)  0 to 1; equal pixels get equal values, that of their middle rank
+    """
+    flat = x.flatten(1)
+    ordered, place = flat.sort(dim=1)
+    new = ordered[:, 1:] != ordered[:, :-1]
+    table = _template(flat.shape[1]).to(x)
+    if bool(new.all()):
+        return torch.empty_like(flat).scatter_(1, place, table.expand_as(flat)).reshape(x.shape)
+    group = torch.cat([torch.zeros_like(place[:, :1]), new.cumsum(1)], dim=1)  # equal pixels share a number
+    rank = torch.arange(flat.shape[1], device=x.device, dtype=torch.float64).expand_as(flat)
+    zero = torch.zeros_like(rank)
+    middle = zero.scatter_add(1, group, rank) / zero.scatter_add(1, group, torch.ones_like(rank)).clamp_min(1)
+    value = table[middle.round().long().gather(1, group)]
+    return torch.empty_like(flat).scatter_(1, place, value).reshape(x.shape)
+
+
+@register_model("lensflow")
+class LensFlow(ImageModel):
+    """Pourrahmani et al. (2018), Table 2.1: three convolutions and three dense layers on one band."""
+
+    reference = "Pourrahmani, Nayyeri & Cooray 2018, ApJ 856, 68; Pourrahmani 2019, chapter 2"
+    pixels = "image"
+    n_band = 1
+    npix = 100
+    field_arcsec = 6.0
+    default_recipe = "space"
+    preprocessing = (match_histogram, default_template)
+    config_class = LensFlowConfig
+    config: LensFlowConfig
+
+    def scale(self, x: Tensor) -> Tensor:
+        """Pixels matched to the template's histogram, 0 to 1."""
+        return match_histogram(x)
+
+    def build(self) -> nn.Module:
+        """The network of Table 2.1 with fresh weights."""
+        return LensFlowNet(self.config)
