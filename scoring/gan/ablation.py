@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +69,7 @@ class AblationConfig:
     learning_rate : at first; a tenth after 60% of the steps and a hundredth after 88%, as in the thesis
     momentum, weight_decay : of SGD with Nesterov momentum
     seeds : repetitions, each with other lenses, weights and batches
+    network : settings of EZnet
     """
 
     known: int = 50
@@ -78,6 +79,7 @@ class AblationConfig:
     momentum: float = 0.9
     weight_decay: float = 1e-4
     seeds: tuple[int, ...] = (1, 2, 3)
+    network: EZnetConfig = field(default_factory=EZnetConfig)
 
 
 @dataclass(frozen=True)
@@ -110,7 +112,7 @@ def train_arm(
     """
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
-    network = EZnet(EZnetConfig(), 3)
+    network = EZnet(config.network, 3)
     optimiser = torch.optim.SGD(
         network.parameters(),
         lr=config.learning_rate,
