@@ -11,7 +11,7 @@ from scoring.lensing.galaxies import Light
 from scoring.lensing.raster import CHUNK_PIXELS, Blobs, convolve, pixel_grid, render_blobs
 from scoring.light.instruments import Instrument
 from scoring.light.photometry import mag_to_counts
-from scoring.light.psf import check_kernel
+from scoring.light.kernels import check_kernel
 
 PATTERN_SAMPLES = 2
 

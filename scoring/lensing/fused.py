@@ -1,8 +1,8 @@
 """`sie` and `sersic` written out with few passes over memory, for images without gradients.
 
-Everything a sample needs is linear in the position and in the two arc functions of the ellipsoid, so a scene
-is boiled down once to a dozen coefficients. Positions `u, v` lie in the frame of the mass; the source enters as
-``(p1, p2)``, coordinates in which its isophote through the effective radius is the unit circle.
+Everything a sample needs is linear in the position and in two arc functions of the ellipsoid, so a scene is
+boiled down once to a dozen coefficients. Positions `u, v` lie in the frame of the mass; the source enters
+as ``(p1, p2)``, in which its isophote through the effective radius is the unit circle.
 """
 
 from __future__ import annotations

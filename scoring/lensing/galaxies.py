@@ -1,7 +1,7 @@
 """Galaxies as surveys see them: colours, sizes and magnitudes of early types and of faint sources.
 
 Early types follow Collett (2015) ApJ 811, 20: velocity dispersions of Choi, Park & Vogeley (2007) ApJ 658,
-884, luminosity and size by Hyde & Bernardi (2009) MNRAS 394, 1978, ellipticity by his equation 4. Where he takes
+884, luminosity and size by Hyde & Bernardi (2009) MNRAS 394, 1978, ellipticity by his eq. 4. Where he takes
 spectral templates, colours here are tables over redshift: medians of zCOSMOS-bright galaxies with Subaru
 photometry (Lilly et al. 2007 ApJS 172, 70; Capak et al. 2007 ApJS 172, 99), continued beyond z = 1 by
 kcorrect's red template (Blanton & Roweis 2007 AJ 133, 734).
@@ -110,8 +110,8 @@ class Light(NamedTuple):
 def band_mags(mag_i: Tensor, g_r: Tensor, r_i: Tensor, instrument: Instrument) -> Tensor:
     """AB magnitudes in the instrument's bands from i and two colours, shape (n, bands).
 
-    F814W lies a little redward of i (0.1 for red galaxies by kcorrect's template); VIS spans r to z and is taken
-    as the mean flux of r and i.
+    F814W lies a little redward of i (0.1 for red galaxies by kcorrect's template); VIS spans r to z and is
+    taken as the mean flux of r and i.
     """
     r = mag_i + r_i
     known = {

@@ -21,7 +21,7 @@ MIN_MAGNIFICATION = 3.0
 SHEAR_SIGMA = 0.04
 LENS_RESIDUAL = 0.02
 MIN_SEPARATION = 1.2
-"""Smallest Einstein radius in units of the best seeing; Collett's condition lets through blends no one sees."""
+"""Smallest Einstein radius over the best seeing; Collett's condition lets through blends that no one sees."""
 MAX_ROUNDS = 400
 
 

@@ -106,7 +106,7 @@ def critical_curve(
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Tangential critical curve, for drawing.
 
-    On a ray from the centre the convergence falls as ``k / r`` and the direction of the lens's shear stays, so
+    On a ray from the centre the convergence falls as ``k / r`` and the lens's shear keeps its direction, so
     ``det = (1 - k/r)^2 - |gamma - (k/r) e^{2 i angle}|^2`` is linear in ``1/r`` and has one root.
 
     Returns

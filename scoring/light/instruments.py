@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from schema.errors import UserError
-from scoring.light.psf import gaussian_psf, moffat_psf
+from scoring.light.kernels import gaussian_psf, moffat_psf
 
 
 @dataclass(frozen=True)
@@ -58,11 +58,12 @@ HSC_WIDE = Instrument(
     bands=("g", "r", "i"),
     pixel_scale_arcsec=0.168,
     zero_point=(27.0, 27.0, 27.0),
-    gain=(3230.0, 2690.0, 4080.0),
+    gain=(3000.0, 2800.0, 4600.0),
     psf_fwhm_arcsec=(0.77, 0.76, 0.58),
     depth_5sigma=(26.6, 26.2, 26.2),
     psf_beta=3.0,
-    reference="HSC-SSP Wide, PDR2: Aihara et al. (2019) PASJ 71, 114, table 2",
+    reference="seeing and depth of Wide in PDR2: Aihara et al. (2019) PASJ 71, 114; gain from 600, 600, 1200 s, "
+    "50 m2 and throughput 0.40, 0.45, 0.45 (Miyazaki et al. 2018 PASJ 70, S1; Kawanomoto et al. 2018 PASJ 70, 66)",
 )
 ACS_F814W = Instrument(
     name="acs",

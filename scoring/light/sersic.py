@@ -2,8 +2,8 @@
 
 Conventions: `r_eff` is the intermediate-axis (geometric mean) effective radius. The isophote through it is
 ``R = sqrt(q u^2 + v^2 / q)`` with u along the major axis, so half of the light lies inside an ellipse of
-semi-axes ``r_eff / sqrt(q)`` and ``r_eff sqrt(q)``. caustics writes the same profile with ``Re`` = `r_eff`; lenstronomy
-with ``R_sersic`` = `r_eff` but its own approximate b_n (see docs/simulator.md).
+semi-axes ``r_eff / sqrt(q)`` and ``r_eff sqrt(q)``. lenstronomy writes the same profile with ``R_sersic`` =
+`r_eff` (but its own approximate b_n), caustics with ``Re = r_eff / sqrt(q)``: see docs/simulator.md.
 
 Sérsic (1963); Graham & Driver (2005) PASA 22, 118; b_n: Ciotti & Bertin (1999) A&A 352, 447.
 """
