@@ -56,6 +56,7 @@ REASONS: dict[str, str] = {
     "flux_as_magnitude": "a column named as a magnitude holds what can only be fluxes",
     "bad_magnitude": "a magnitude outside 0 to 50 that is no sentinel; null instead",
     "not_primary": "the survey says that the row is a duplicate of another",
+    "bad_row": "lines of a table with another number of fields than it has columns",
     "duplicate_object": "the same object came twice in one file",
     "no_sources": "nothing on the tile passes the cuts",
     "edge": "too near the edge of the tile for a whole cutout",

@@ -95,6 +95,44 @@ def hst(
     _ingest_images(ingest_hst, paths, db, bands, processes, as_json, quiet)
 
 
+@ingest.command(epilog="Example: lensmine ingest hsc hsc_pdr3_wide.csv cutouts/")
+def hsc(
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, globs, .zip archives or fsspec URLs.")],
+    db: DbOption = None,
+    bands: BandsOption = None,
+    processes: ProcessesOption = 0,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Load Hyper Suprime-Cam catalogues (CSV, FITS, Parquet) and cutouts (FITS by band, cubes, .npz).
+
+    Magnitudes, sizes and redshifts go to phot_obj, sentinels become null; pixels go to shards as they are and
+    after percentile normalisation. Tables of zCOSMOS, COSMOS2015, SkyServer and Tractor are known as well.
+    """
+    from etl.hsc import ingest_hsc
+
+    _ingest_images(ingest_hsc, paths, db, bands, processes, as_json, quiet)
+
+
+@ingest.command(epilog="Example: lensmine ingest cosmos acs_I_030mas_*_sci.fits COSMOS2015.fits")
+def cosmos(
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, globs, .zip archives or fsspec URLs.")],
+    db: DbOption = None,
+    bands: BandsOption = None,
+    processes: ProcessesOption = 0,
+    as_json: JsonOption = False,
+    quiet: QuietOption = False,
+) -> None:
+    """Load HST/ACS tiles of COSMOS, searched for sources, and the field's catalogues and cutouts.
+
+    A source of at least 200 pixels 1.5 sigma above the background becomes a target with photometry and a
+    cutout of 200 x 200 pixels, averaged to 100 x 100.
+    """
+    from etl.cosmos import ingest_cosmos
+
+    _ingest_images(ingest_cosmos, paths, db, bands, processes, as_json, quiet)
+
+
 def _ingest_images(
     load: Any, paths: list[str], db: str | None, bands: str | None, processes: int, as_json: bool, quiet: bool
 ) -> None:

@@ -16,6 +16,7 @@ from etl.batch import now, reject_row, source_file_id
 from etl.checks import Note
 from schema.ids import hashed_id
 from schema.image_shards import percentile_stamp, pixel_hashes, write_image_shard
+from schema.normalise import histogram_match
 
 PREFIX = "image-"
 """Beginning of the names of the shards that ingest writes."""
@@ -74,10 +75,14 @@ class Cutout:
 
 @dataclass
 class ImageBatch:
-    """Rows of some image files; `places` runs beside `cutouts`, whose target_id is filled in when loading."""
+    """Rows of some image files; `places` runs beside `cutouts`, whose target_id is filled in when loading.
+
+    `phot` is empty, or runs beside them too.
+    """
 
     cutouts: list[dict[str, Any]] = field(default_factory=list)
     places: list[tuple[str, str, Place]] = field(default_factory=list)
+    phot: list[dict[str, Any]] = field(default_factory=list)
     truths: dict[int, bool | None] = field(default_factory=dict)
     shards: list[dict[str, Any]] = field(default_factory=list)
     files: list[dict[str, Any]] = field(default_factory=list)
@@ -88,8 +93,22 @@ class ImageBatch:
     n_files: int = 0
 
 
-def write_cutouts(batch: ImageBatch, cutouts: list[Cutout], root: Path) -> None:
-    """Write cutouts to shards, one for each set of bands and size, and add their rows to the batch."""
+def write_cutouts(
+    batch: ImageBatch, cutouts: list[Cutout], root: Path, template: NDArray[np.float32] | None = None
+) -> None:
+    """Write cutouts to shards, one for each set of bands and size, and add their rows to the batch.
+
+    Parameters
+    ----------
+    batch : ImageBatch
+        Gets the rows.
+    cutouts : list of Cutout
+        What to write.
+    root : Path
+        Shard root.
+    template : ndarray, optional
+        Quantile function; the shards then hold array matched as well (`schema.normalise.histogram_match`).
+    """
     alike: dict[tuple[Any, ...], list[Cutout]] = {}
     for one in cutouts:
         alike.setdefault((one.bands, one.image.shape), []).append(one)
@@ -97,14 +116,18 @@ def write_cutouts(batch: ImageBatch, cutouts: list[Cutout], root: Path) -> None:
         image = np.stack([m.image for m in members])
         hashes = pixel_hashes(image)
         stamp, clip = percentile_stamp(image)
-        name = PREFIX + xxhash.xxh3_128_hexdigest("\n".join([",".join(bands), *hashes]).encode())
-        shard = write_image_shard(root, name, {"image": image, "stamp": stamp}, bands)
+        named = "\n".join([",".join(bands), "" if template is None else "matched", *hashes])
+        name = PREFIX + xxhash.xxh3_128_hexdigest(named.encode())
+        arrays: dict[str, NDArray[Any]] = {"image": image, "stamp": stamp}
+        if template is not None:
+            arrays["matched"] = (histogram_match(image, template) * 255.0 + 0.5).astype(np.uint8)
+        shard = write_image_shard(root, name, arrays, bands)
         shard_id = hashed_id("image_shard", name)
         batch.shards.append(
             {
                 "shard_id": shard_id, "name": name, "bands": ",".join(bands), "n_band": len(bands),
                 "ny": shard.ny, "nx": shard.nx, "n_rows": shard.n_rows, "arrays": list(shard.arrays),
-                "size_bytes": image.nbytes + stamp.nbytes, "created_at": now(),
+                "size_bytes": sum(a.nbytes for a in arrays.values()), "created_at": now(),
             }
         )  # fmt: skip
         measured = _measure(image, members)

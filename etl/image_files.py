@@ -6,8 +6,11 @@ images); lenstronomy's HDF5 cutouts by h5py, .npz by numpy without unpickling.
 
 from __future__ import annotations
 
+import gzip
 import io
+import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -29,11 +32,14 @@ from etl.image_header import (
     zeropoint_of,
 )
 from etl.image_names import Name, canonical_band, is_space_band
+from etl.sources import GZIP
 
 MAX_SIDE = 4096
 """Largest side of an image that is taken for a cutout [pixel]; above it, it is a tile."""
 
 GRIZY = ("g", "r", "i", "z", "y")
+HEAD_BYTES = 1 << 18
+_SIDES = re.compile(rb"(Z?)NAXIS([12])\s*=\s*(\d+)")
 HDF5 = b"\x89HDF\r\n\x1a\n"
 NPZ = b"PK\x03\x04"
 _AUXILIARY = {
@@ -132,9 +138,32 @@ def read_auxiliary(buf: Buffer) -> NDArray[np.float32]:
         raise Fault("not_image", "the HDF5 file has none of kernel_point_source, mask, image_data, psf")
     if head[:6] != b"SIMPLE":
         raise Fault("not_image", "neither FITS nor HDF5")
-    for _, _, pixels in _fits_images(buf):
+    for _, _, pixels in open_images(buf):
         return pixels.astype(np.float32)
     raise Fault("not_image", "the file has no image")
+
+
+def image_sides(path: str) -> list[tuple[int, int]]:
+    """NAXIS1 and NAXIS2 of the images whose headers stand in the first 256 kB of a local file.
+
+    Compressed images (.fits.fz) state theirs as ZNAXIS1 and ZNAXIS2.
+    """
+    try:
+        with open(path, "rb") as handle:
+            head = handle.read(HEAD_BYTES)
+            if head[:2] == GZIP:
+                handle.seek(0)
+                with gzip.GzipFile(fileobj=handle) as packed:
+                    head = packed.read(HEAD_BYTES)
+    except (OSError, EOFError, zlib.error):
+        return []
+    if head[:6] != b"SIMPLE":
+        return []
+    found: dict[tuple[bytes, int], list[int]] = {}
+    for match in _SIDES.finditer(head):
+        if match.start() % 80 == 0:
+            found.setdefault((match[1], match.start() // 2880), []).append(int(match[3]))
+    return [(s[0], s[1]) for s in found.values() if len(s) == 2]
 
 
 # -- FITS ---------------------------------------------------------------------------------------------
@@ -144,7 +173,7 @@ def _read_fits(path: str, buf: Buffer) -> ImageFile:
     out = ImageFile()
     primary: Get | None = None
     variance: list[float] = []
-    for index, get, pixels in _fits_images(buf):
+    for index, get, pixels in open_images(buf):
         if primary is None:
             primary = _primary(buf)
         role = _AUXILIARY.get((text(get("EXTNAME")) or "").upper().split("_")[0])
@@ -160,7 +189,7 @@ def _read_fits(path: str, buf: Buffer) -> ImageFile:
     return out
 
 
-def _fits_images(buf: Buffer) -> Iterator[tuple[int, Get, NDArray[Any]]]:
+def open_images(buf: Buffer) -> Iterator[tuple[int, Get, NDArray[Any]]]:
     """HDU number, header and pixels of every image HDU with pixels."""
     try:
         found = list(_fast_images(buf))

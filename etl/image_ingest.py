@@ -18,12 +18,16 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import Any
 
+from etl.batch import Batch
+from etl.checks import Fault
 from etl.image_batch import ImageBatch
 from etl.image_load import drop_unused, load_images
 from etl.image_names import SUFFIX, parse_name
 from etl.image_places import Places
 from etl.images import Group, ImageOptions, group_files, read_groups
 from etl.known import KnownFiles
+from etl.photometry_files import looks_like_table
+from etl.photometry_load import SMALL_BYTES, load_catalogue, refused
 from etl.pixels import clean_stale
 from etl.sources import discover, is_url
 from schema.engine import connect_engine, shard_root
@@ -33,10 +37,12 @@ IMAGE_SUFFIXES = (
     ".parquet", ".pq",
 )  # fmt: skip
 TABLE_SUFFIXES = (".csv", ".csv.gz", ".parquet", ".pq")
+FITS_SUFFIXES = (".fits", ".fit", ".fits.gz", ".fit.gz")
 BATCH_BYTES = 64 << 20
 """Size of the files that are read, and committed, at once [byte]; memory follows it."""
 
 BATCH_GROUPS = 2048
+TABLES_TOGETHER = 64
 GROUPS_WORTH_A_POOL = 400
 """Below this many groups starting processes costs more than it saves."""
 
@@ -113,12 +119,13 @@ class ImageIngest:
         clean_stale(self.root)
         with self.engine.connect() as conn:
             self.known = KnownFiles(conn)
-        tables = [p for p in self.paths if p.lower().split("::", 1)[0].endswith(TABLE_SUFFIXES)]
-        images = [p for p in self.paths if p not in set(tables)]
+        tables = [p for p in self.paths if _is_table(p)]
+        listed = set(tables)
+        images = [p for p in self.paths if p not in listed]
         images = sorted(set(images) | set(self._siblings(images)))
         self.total = len(tables) + len(images)
-        groups, others = group_files(images)
         self.read_tables(tables)
+        groups, others = group_files(self.special(images))
         self._count(ImageBatch(unchanged=len(others), n_files=len(others)))
         self._read_groups(groups)
         summary = self.summary
@@ -128,7 +135,33 @@ class ImageIngest:
         return summary
 
     def read_tables(self, tables: list[str]) -> None:
-        """Catalogues."""
+        """Catalogues: small ones share a transaction, a large one has its own."""
+        small = [p for p in tables if not is_url(p) and _size(p) <= SMALL_BYTES and not p.endswith(".gz")]
+        for k in range(0, len(small), TABLES_TOGETHER):
+            with self.engine.begin() as conn:
+                for path in small[k : k + TABLES_TOGETHER]:
+                    try:
+                        done = load_catalogue(conn, path, self.known.hash_of(path), self.options.survey)
+                    except Fault as fault:
+                        done = refused(conn, path, fault, self.known.hash_of(path)), 0
+                    self._count_table(*done)
+        for path in sorted(set(tables) - set(small)):
+            had = self.known.hash_of(path)
+            try:
+                with self.engine.begin() as conn:
+                    done = load_catalogue(conn, path, had, self.options.survey)
+            except Fault as fault:
+                with self.engine.begin() as conn:
+                    done = refused(conn, path, fault, had), 0
+            self._count_table(*done)
+
+    def _count_table(self, done: Batch, n_rows: int) -> None:
+        self.summary.rows += n_rows
+        self._count(ImageBatch(files=done.files, rejects=done.rejects, unchanged=done.unchanged, n_files=1))
+
+    def special(self, images: list[str]) -> list[str]:
+        """Load the images that a survey treats in its own way; returns the others."""
+        return images
 
     def _siblings(self, images: list[str]) -> Iterator[str]:
         """The other bands, masks and noise maps of local files that were named one by one."""
@@ -190,7 +223,9 @@ class ImageIngest:
         """Load what a batch holds, in one transaction."""
         if batch.files:
             with self.engine.begin() as conn:
-                self.summary.cutouts += load_images(conn, batch, self.places)
+                n_cutouts, n_rows = load_images(conn, batch, self.places)
+            self.summary.cutouts += n_cutouts
+            self.summary.rows += n_rows
             with self.engine.connect() as conn:
                 drop_unused(batch, conn, self.root)
         self._count(batch)
@@ -223,6 +258,16 @@ def _chunks(groups: list[Group]) -> Iterator[list[Group]]:
             chunk, size = [], 0
     if chunk:
         yield chunk
+
+
+def _is_table(path: str) -> bool:
+    """A catalogue by its ending, or a FITS file whose name holds no band and that begins with a table."""
+    base = path.lower().split("::", 1)[0]
+    if base.endswith(TABLE_SUFFIXES):
+        return True
+    if is_url(path) or not base.endswith(FITS_SUFFIXES):
+        return False
+    return parse_name(path).band is None and looks_like_table(path)
 
 
 def _size(path: str) -> int:

@@ -7,6 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import sqlalchemy as sa
 
@@ -15,8 +16,9 @@ from etl.image_batch import ImageBatch
 from etl.image_places import Places
 from etl.load import load_files
 from etl.merge import staged
-from schema.tables import cutout, image_shard, injection, target
-from schema.upsert import delete_keys, upsert_rows
+from etl.photometry_load import delete_gone, load_rows
+from schema.tables import cutout, image_shard, injection, phot_obj, target
+from schema.upsert import delete_keys, to_arrow, upsert_rows
 
 BAND_RANK = ("F814W", "VIS", "i", "F775W", "I", "r", "F606W", "z", "F850LP", "g", "F160W", "F140W", "y", "u")
 """Of cutouts with as many bands, the one with the first of these is primary."""
@@ -24,7 +26,7 @@ BAND_RANK = ("F814W", "VIS", "i", "F775W", "I", "r", "F606W", "z", "F850LP", "g"
 RECIPE = "Bologna lens challenge (Metcalf et al. 2019)"
 
 
-def load_images(conn: sa.Connection, batch: ImageBatch, places: Places) -> int:
+def load_images(conn: sa.Connection, batch: ImageBatch, places: Places) -> tuple[int, int]:
     """Load a batch.
 
     Parameters
@@ -38,8 +40,8 @@ def load_images(conn: sa.Connection, batch: ImageBatch, places: Places) -> int:
 
     Returns
     -------
-    int
-        Cutouts loaded.
+    n_cutouts, n_rows : int
+        Cutouts and rows of photometry loaded.
     """
     ids, rows, notes, mended = places.settle(conn, batch.places)
     paths = {f["source_file_id"]: f["path"] for f in batch.files}
@@ -74,7 +76,19 @@ def load_images(conn: sa.Connection, batch: ImageBatch, places: Places) -> int:
         ),
     )
     choose_cutouts(conn, sorted(touched | {r["target_id"] for r in kept}))
-    return len(kept)
+    return len(kept), _load_photometry(conn, batch, ids)
+
+
+def _load_photometry(conn: sa.Connection, batch: ImageBatch, ids: list[int | None]) -> int:
+    """Rows measured on the images; of two sources that met one target the first is kept."""
+    if not batch.phot:
+        return 0
+    rows = {t: {"target_id": t, **row} for t, row in zip(ids, batch.phot, strict=True) if t is not None}
+    file_id = batch.phot[0]["source_file_id"]
+    load_rows(conn, to_arrow(phot_obj, list(rows.values())), batch.phot[0]["catalog"], file_id)
+    if batch.replaced:
+        delete_gone(conn, file_id, np.fromiter(rows, dtype=np.int64))
+    return len(rows)
 
 
 def drop_unused(batch: ImageBatch, conn: sa.Connection, root: Path) -> None:
@@ -119,7 +133,7 @@ def _forget_coarse(conn: sa.Connection, targets: list[int]) -> None:
 
 def choose_cutouts(conn: sa.Connection, targets: list[int]) -> None:
     """Mark the primary cutout of targets: the most bands, then the preferred band, then a known zero point,
-    then the widest field, then the finest pixels, then the key.
+    then the widest field of good pixels, then the finest pixels, then the key.
 
     Parameters
     ----------
@@ -134,7 +148,8 @@ def choose_cutouts(conn: sa.Connection, targets: list[int]) -> None:
     rows = conn.execute(
         sa.text(
             f"""
-            select c.target_id, c.cutout_id, c.bands, c.ny, c.nx, c.pixscale_arcsec, c.is_primary, c.zeropoint
+            select c.target_id, c.cutout_id, c.bands, c.ny, c.nx, c.pixscale_arcsec, c.is_primary,
+                c.zeropoint, c.frac_good
             from cutout c
             where c.target_id in (
                 select x.target_id from cutout x join {stage.name} s on s.target_id = x.target_id
@@ -171,4 +186,5 @@ def _merit(row: Any) -> tuple[Any, ...]:
     preferred = min((BAND_RANK.index(b) if b in BAND_RANK else len(BAND_RANK)) for b in bands)
     scale = row.pixscale_arcsec or 0.0
     unknown = "null" in str(row.zeropoint) or "None" in str(row.zeropoint)
-    return -len(bands), preferred, unknown, -round(row.ny * row.nx * scale**2, 3), scale, row.cutout_id
+    area = round(row.ny * row.nx * scale**2 * (row.frac_good or 0.0), 2)
+    return -len(bands), preferred, unknown, -area, scale, row.cutout_id

@@ -37,6 +37,10 @@ class Places:
         self._lenses: dict[str, NDArray[Any]] | None = None
         self._names: dict[str, tuple[float, float]] = {}
 
+    def forget(self) -> None:
+        """Read the targets again, as others were added."""
+        self._trees.clear()
+
     def settle(
         self, conn: sa.Connection, wanted: list[tuple[str, str, Place]]
     ) -> tuple[list[int | None], list[dict[str, Any]], list[tuple[int, Note]], list[int]]:

@@ -2,7 +2,8 @@
 
 A shard ``<shard_root>/<name>/`` holds C-ordered little-endian .npy files and a meta.json. Array ``image`` has
 the calibrated pixels as the survey gives them, NaN where there are none; ``stamp`` the same after the
-percentile normalisation to 0..255 of Pourrahmani (2019, section 4.1). Shards do not change once named.
+percentile normalisation to 0..255 of Pourrahmani (2019, section 4.1), ``matched``, where it is there, after
+matching to a template's histogram (section 2.1; schema.normalise). Shards do not change once named.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from schema.errors import DataError, TransientError
 
 VERSION = 1
 KIND = "image"
-ARRAYS = {"image": "<f4", "stamp": "|u1"}
+ARRAYS = {"image": "<f4", "stamp": "|u1", "matched": "|u1"}
 """Type of each array that an image shard may hold."""
 
 
@@ -191,7 +192,7 @@ def write_image_shard(
     name : str
         Folder name. A shard of that name that is there already is left as it is.
     arrays : mapping of str to ndarray, each of shape (n_rows, bands, ny, nx)
-        image, and stamp or not.
+        image, and stamp and matched or not.
     bands : sequence of str
         Names of the second axis.
 
