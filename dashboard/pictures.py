@@ -20,7 +20,6 @@ import numpy as np
 from dashboard.settings import Settings
 from dashboard.signing import sign, unsign
 from schema.engine import shard_root
-from schema.errors import DataError
 from schema.image_shards import ImageShard
 from schema.shards import Shard
 
@@ -28,7 +27,11 @@ VERSION = 1
 """Raised when a picture of the same recipe would look different."""
 PATH = "pictures"
 PURPOSE = "picture"
-TYPES = {"spectrum": ("svg", "image/svg+xml"), "stamp": ("png", "image/png")}
+TYPES = {
+    "spectrum": ("svg", "image/svg+xml"),
+    "thumb": ("svg", "image/svg+xml"),
+    "stamp": ("png", "image/png"),
+}
 SWEEP_EVERY = 64
 OPEN_SHARDS = 16
 
@@ -72,13 +75,13 @@ def cached_path(folder: Path, recipe: dict[str, Any], suffix: str) -> Path:
 
 def make(recipe: dict[str, Any], root: Path) -> bytes:
     """Draw a recipe from its shard."""
-    if recipe["kind"] == "spectrum":
+    if recipe["kind"] in ("spectrum", "thumb"):
         return _spectrum(recipe, root)
     return _stamp(recipe, root)
 
 
 def _spectrum(recipe: dict[str, Any], root: Path) -> bytes:
-    from dashboard.spectra import SpectrumStyle, draw_spectrum
+    from dashboard.spectra import SpectrumStyle, draw_spectrum, draw_thumb
 
     shard = _shard(root / recipe["shard"])
     first, npix = int(recipe["first"]), int(recipe["last"]) - int(recipe["first"]) + 1
@@ -88,6 +91,8 @@ def _spectrum(recipe: dict[str, Any], root: Path) -> bytes:
         for name in ("flux", "ivar", "model", "sky")
         if name in shard.arrays
     }
+    if recipe["kind"] == "thumb":
+        return draw_thumb(pixels, first, recipe["about"]).encode()
     return draw_spectrum(pixels, first, recipe["about"], SpectrumStyle(**recipe["style"])).encode()
 
 
@@ -152,11 +157,3 @@ def sweep(folder: Path, most_bytes: int) -> int:
             gone += 1
         total -= size
     return gone
-
-
-def readable(recipe: dict[str, Any], settings: Settings) -> bool:
-    """Whether the shard of a recipe is there."""
-    try:
-        return missing_shard(settings, recipe["shard"]) is None
-    except DataError:
-        return False

@@ -209,6 +209,16 @@ class ReviewSession:
         self._open[self.order.target_id == target_id] = False
         return Shown(target_id)
 
+    def take(self, n: int) -> list[int]:
+        """The next n objects for a page of stamps; they do not come again in this session."""
+        if self.current is not None and not self.current.done:
+            self._put_back(self.current.target_id)
+            self.current.done = True
+        taken = self.plan(n)
+        for target_id in taken:
+            self._show(target_id)
+        return taken
+
     def show(self, target_id: int) -> None:
         """Put an object that the reviewer asked for on screen."""
         self.current = self._show(target_id)
@@ -229,7 +239,7 @@ class ReviewSession:
         self.advance()
         return True
 
-    def save(self, target_id: int, letter: str, token: str, seconds: float, *, revealed: bool = False) -> int:
+    def save(self, target_id: int, letter: str, token: str, seconds: float | None, *, revealed: bool = False) -> int:
         """Save a grade of any object of this queue."""
         settling = self.spec.source == "disagreement" and self.reviewer.is_adjudicator
         given = Grade(
@@ -239,7 +249,7 @@ class ReviewSession:
             queue=self.spec.name,
             is_calibrator=self.blind and target_id in self.truth and not revealed,
             is_adjudication=settling,
-            seconds=round(seconds, 2),
+            seconds=None if seconds is None else round(seconds, 2),
             shown={**self._models(target_id), "revealed": revealed},
         )
         grade_id = store.save_grade(self.db, self.reviewer.reviewer_id, given)
@@ -282,9 +292,14 @@ class ReviewSession:
         return True
 
     def _return(self, target_id: int) -> None:
-        on = self.current
-        if on is not None and not on.done:
-            self._open[self.order.target_id == on.target_id] = True  # it comes again
-            if self.blind and on.target_id in self.truth and on.target_id not in self._pool:
-                self._pool.insert(0, on.target_id)
+        if self.current is not None and not self.current.done:
+            self._put_back(self.current.target_id)
         self.current = Shown(target_id)
+
+    def _put_back(self, target_id: int) -> None:
+        """Let an object come again, as the next one."""
+        if self.blind and target_id in self.truth:
+            if target_id not in self._pool and target_id not in self.mine:
+                self._pool.insert(0, target_id)
+        elif target_id not in self.mine or not self.spec.hide_graded:
+            self._open[self.order.target_id == target_id] = True

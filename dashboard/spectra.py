@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dashboard.svg import Panel, document
+from dashboard.svg import INK, Panel, document
 from schema.grid import LYA_ANGSTROM, wave_angstrom
 from scoring.fits.profile import skew_normal
 
@@ -93,6 +93,23 @@ def draw_spectrum(pixels: dict[str, Array], first: int, about: dict[str, Any], s
     if oii:
         panels += _oii(wave, pixels, about, hit)
     return document(WIDTH, height, panels, describe(about))
+
+
+def draw_thumb(pixels: dict[str, Array], first: int, about: dict[str, Any]) -> str:
+    """SVG of the hit alone, for a mosaic; of the whole spectrum where there is no hit."""
+    wave = wave_angstrom(first + np.arange(len(pixels["flux"])))
+    hit = about.get("wave") or about.get("hit_wave")
+    xlim = (hit - 60.0, hit + 60.0) if hit else (float(wave[0]), float(wave[-1]))
+    near = (wave > xlim[0]) & (wave < xlim[1])
+    flux = smoothed(pixels["flux"], pixels["ivar"], 1 if hit else 15)
+    panel = Panel(4, 4, 152, 152, xlim, _limits(flux[near], 0.5, 100, 0.2), bare=True)
+    panel.line(wave[near], flux[near], INK, 1.2, step=bool(hit))
+    if "model" in pixels:
+        panel.line(wave[near], pixels["model"][near], BLUE, 1.0)
+    if hit:
+        panel.mark(hit, "", RED)
+        panel.note(f"{hit:.0f} Å")
+    return document(160, 160, [panel], describe(about))
 
 
 def describe(about: dict[str, Any]) -> str:

@@ -37,6 +37,7 @@ class Panel:
     left, top, width, height : float  frame in the picture [px]
     xlim, ylim : (float, float)  data limits
     x_label, y_label, title : str  text beside it
+    bare : bool  draw no ticks
     """
 
     left: float
@@ -48,6 +49,7 @@ class Panel:
     x_label: str = ""
     y_label: str = ""
     title: str = ""
+    bare: bool = False
     _parts: list[str] = field(default_factory=list, repr=False)
 
     def x(self, value: ArrayLike) -> Array:
@@ -144,6 +146,8 @@ class Panel:
         out = [f"<clipPath id='{clip}'><rect {frame}/></clipPath><g clip-path='url(#{clip})'>"]
         out += self._parts
         out.append(f"</g><rect {frame} fill='none' stroke='#9a9ca5' stroke-width='0.8'/>")
+        if self.bare:
+            return "".join(out)
         base = self.top + self.height
         for value in nice_ticks(*self.xlim, max(2, int(self.width / 90))):
             at = float(self.x(value))

@@ -1,9 +1,166 @@
-"""Mosaic."""
+"""The queue as a mosaic of up to 100 stamps, graded by keyboard."""
 
 from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Any
+
 import streamlit as st
+
+from dashboard import pictures, store
+from dashboard.objects import ReviewObject
+from dashboard.pages.one import KEYS, view_now
 from dashboard.session import ReviewSession
+from dashboard.settings import current
+from dashboard.shell import failures, plain
+from dashboard.stamps import StampStyle, colour_bands
+from schema.errors import LensmineError
+
+HERE = Path(__file__).parent.parent
+COLUMNS = 10
+SIZES = (20, 50, 100)
+
+_grid = st.components.v2.component(
+    "lensmine_mosaic",
+    html="<div id='grid' role='group' aria-label='Mosaic of objects'></div>",
+    css=(HERE / "mosaic.css").read_text(encoding="utf-8"),
+    js=(HERE / "mosaic.js").read_text(encoding="utf-8"),
+)
 
 
 def show(session: ReviewSession) -> None:
-    st.write("soon")
+    """A page of stamps."""
+    with failures():
+        _draw(session)
+
+
+def _draw(session: ReviewSession) -> None:
+    state = _page(session)
+    with st.container(horizontal=True, gap="small", vertical_alignment="center"):
+        n = st.segmented_control("Stamps", SIZES, default=state["size"], key="mosaic_size", required=True)
+        st.button("Next page", on_click=_turn, args=(session,), type="primary", key="mosaic_next")
+        st.button("Rest is X, next page", on_click=_rest, args=(session,), key="mosaic_rest")
+        keys = " ".join(f"<kbd>{k}</kbd> {g}" for g, k in KEYS.items())
+        st.html(
+            f"<span class='lm-sub' id='lm-mosaic-state'>{session.n_left:,} left &nbsp; {keys} <kbd>Backspace</kbd> take back "
+            "<kbd>↵</kbd> open; arrows move</span>"
+        )
+    if n != state["size"]:
+        _turn(session, size=n)
+        st.rerun()
+    message = st.session_state.pop("message", None)
+    if message:
+        st.warning(plain(message))
+    if not state["tokens"]:
+        st.success("Nothing left in this queue: graded, passed, or hidden by the filters at the side.")
+        return
+    found = session.objects(list(state["tokens"].values()))
+    items = [
+        _item(session, token, found[target_id], state["given"].get(token))
+        for token, target_id in state["tokens"].items()
+        if target_id in found
+    ]
+    _grid(
+        data={"page": state["page"], "items": items, "columns": COLUMNS, "keys": {k: g for g, k in KEYS.items()}},
+        key="mosaic_grid",
+        on_marks_change=lambda: _marked(session),
+        on_opened_change=lambda: _opened(session),
+    )
+
+
+def _page(session: ReviewSession) -> dict[str, Any]:
+    """The stamps on screen: their tokens, targets, and the grades given to them here."""
+    state = st.session_state.get("mosaic")
+    if state is None or state["session"] is not session:
+        state = _fresh(session, state["size"] if state else SIZES[1])
+    return state
+
+
+def _fresh(session: ReviewSession, size: int) -> dict[str, Any]:
+    tokens = {uuid.uuid4().hex: target_id for target_id in session.take(size)}
+    state = {"session": session, "page": uuid.uuid4().hex, "tokens": tokens, "given": {}, "saved": {}, "size": size}
+    st.session_state["mosaic"] = state
+    return state
+
+
+def _item(session: ReviewSession, token: str, one: ReviewObject, given: str | None) -> dict[str, Any]:
+    best = one.scores[0]["probability"] if one.scores else None
+    caption = one.name if best is None else f"{best:.3f} {one.name}"
+    grade = given if given is not None else session.mine.get(one.target_id, "")
+    return {"token": token, "src": thumb_address(one), "caption": caption, "label": f"Object {one.name}", "grade": grade}
+
+
+def thumb_address(one: ReviewObject) -> str:
+    """Address of a small picture: the primary cutout, else the hit in the spectrum."""
+    look = view_now()
+    recipe: dict[str, Any]
+    if one.cutouts:
+        cutout = one.cutouts[0]
+        bands = tuple(cutout["bands"].split(","))
+        recipe = {
+            "kind": "stamp", "shard": cutout["shard"], "row": int(cutout["shard_row"]), "hash": cutout["content_hash"],
+            "bands": list(colour_bands(bands) or bands[:1]),
+            "style": {**vars(StampStyle(look.scaling, look.contrast, look.residual, 160))},
+        }  # fmt: skip
+        return pictures.address(current(), recipe)
+    if one.has_spectrum:
+        row = one.row
+        recipe = {
+            "kind": "thumb", "shard": row["shard"], "row": int(row["shard_row"]), "first": int(row["pix_first"]),
+            "last": int(row["pix_last"]), "hash": row["content_hash"], "about": one.about(),
+        }  # fmt: skip
+        return pictures.address(current(), recipe)
+    return "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E"
+
+
+def _marked(session: ReviewSession) -> None:
+    """Save what was marked since the last time; each key carries the token of its stamp."""
+    state = st.session_state["mosaic"]
+    sent = st.session_state["mosaic_grid"]["marks"]
+    if not sent or sent["page"] != state["page"]:
+        return
+    for token, letter in sent["grades"].items():
+        target_id = state["tokens"].get(token)
+        if target_id is None or state["given"].get(token) == letter or letter not in ("", *store.GRADES):
+            continue
+        try:
+            if letter:
+                serial = state["saved"].setdefault(token, [])
+                serial.append(session.save(target_id, letter, f"{token}{len(serial)}", None))
+            else:
+                for grade_id in state["saved"].pop(token, []):
+                    store.take_back(session.db, session.reviewer.reviewer_id, grade_id)
+                session.mine.pop(target_id, None)
+            state["given"][token] = letter
+        except LensmineError as exc:
+            st.session_state["message"] = f"Not saved, press the key again: {exc}"
+            return
+
+
+def _turn(session: ReviewSession, size: int | None = None) -> None:
+    state = st.session_state["mosaic"]
+    _fresh(session, size or state["size"])
+
+
+def _rest(session: ReviewSession) -> None:
+    """Grade X what has no grade on this page, and go on."""
+    state = st.session_state["mosaic"]
+    try:
+        for token, target_id in state["tokens"].items():
+            if not state["given"].get(token) and target_id not in session.mine:
+                session.save(target_id, "X", f"{token}rest", None)
+                state["given"][token] = "X"
+    except LensmineError as exc:
+        st.session_state["message"] = f"Not all saved, press again: {exc}"
+        return
+    _turn(session)
+
+
+def _opened(session: ReviewSession) -> None:
+    """Show the stamp that was opened by itself."""
+    token = st.session_state["mosaic_grid"]["opened"]
+    target_id = st.session_state["mosaic"]["tokens"].get(token)
+    if target_id is not None:
+        session.show(target_id)
+        st.session_state["view"] = "One at a time"

@@ -1,5 +1,5 @@
--- One row per target and reviewer: the latest grade that the reviewer has not taken back. Value counts 3 for A down to
--- 0 for X. Earlier grades stay in table grade with their times.
+-- One row per target and reviewer: the latest grade that the reviewer has not taken back; one more where the reviewer
+-- also settled a disagreement on it. Value counts 3 for A down to 0 for X. Earlier grades stay in table grade.
 with standing as (
     select
         grade.grade_id,
@@ -12,7 +12,8 @@ with standing as (
         coalesce(grade.is_calibrator, false) as is_calibrator,
         coalesce(grade.is_adjudication, false) as is_adjudication,
         row_number() over (
-            partition by grade.target_id, grade.reviewer_id order by grade.graded_at desc, grade.grade_id desc
+            partition by grade.target_id, grade.reviewer_id, coalesce(grade.is_adjudication, false)
+            order by grade.graded_at desc, grade.grade_id desc
         ) as recency
     from grade
     where grade.undone_at is null
