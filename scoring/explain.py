@@ -163,7 +163,7 @@ def _verdict(
         "model": model["name"], "model_id": model["model_id"], "weights_hash": model["weights_hash"],
         "preprocessing_hash": model["preprocessing_hash"], "threshold": model["threshold"],
         "score": mine[0] if mine else None, "name": names.get(model["model_id"]),
-        "first_failed_cut": None, "steps": [], "fit": None,
+        "first_failed_cut": None, "first_failed_cut_published": None, "steps": [], "fit": None,
     }  # fmt: skip
     if cut is None:
         verdict, reason = _no_hit(target, model, mine)
@@ -172,6 +172,7 @@ def _verdict(
     steps = hit_steps(cut, setting)
     failed = cut["first_failed_cut"]
     row |= {"steps": [dataclasses.asdict(s) for s in steps], "first_failed_cut": failed}
+    row["first_failed_cut_published"] = cut["first_failed_cut_published"]
     row["fit"] = fits.get(cut["fit_id"])
     if failed is None:
         return {**row, "verdict": "candidate", "reason": "no cut drops it"}
@@ -227,9 +228,10 @@ def hit_steps(cut: dict[str, Any], setting: dict[str, float]) -> list[Step]:
         crowd[frame] = (
             "no wavelength in this frame" if n is None
             else f"{n} hits within {setting[f'{frame}_half_width_angstrom']:g} Å, "
+            f"{cut[f'{frame}_n_core']} within half of it, "
             f"{_pm(expected)} expected, chance {1.0 if p is None else p:.2g}",
             f"not {setting[f'{frame}_min_count']:g} or more, {setting[f'{frame}_min_ratio']:g} times the "
-            f"expectation and a chance below {setting[f'{frame}_max_p_value']:g}",
+            f"expectation, a chance below {setting[f'{frame}_max_p_value']:g} and a quarter within half",
         )  # fmt: skip
     near = cut["n_mask_near"]
     mask = f"in a masked interval ({cut['mask_reason']})" if cut["mask_reason"] else "in no masked interval"
@@ -246,6 +248,8 @@ def hit_steps(cut: dict[str, Any], setting: dict[str, float]) -> list[Step]:
     }
     oii = ", ".join(f"{k} {'no answer' if cut[v] is None else f'{cut[v]:.1f}'}" for k, v in lines.items())
     least = setting["skewness_min_sigma"]
+    published = f"above {setting['skewness_min']:g}" + (f" and {least:g} times its error" if least else "")
+    verdict = "passes" if cut["passes_skewness"] else "fails"
     return [
         Step("hit", True, f"probability {cut['probability']:.4g}", f"at least {cut['threshold']:g}"),
         Step("fit", cut["passes_fit"], cut["fit_status"], "ok"),
@@ -253,6 +257,11 @@ def hit_steps(cut: dict[str, Any], setting: dict[str, float]) -> list[Step]:
             "peak_flux", cut["passes_peak_flux"],
             f"{_pm(cut['peak_flux'], cut['peak_flux_err'])} e-17 erg/s/cm2/Å",
             f"at least {setting['peak_flux_min']:g}",
+        ),
+        Step(
+            "width", cut["passes_width"],
+            f"standard deviation {_pm(cut['sigma_angstrom'], cut['sigma_err_angstrom'])} Å",
+            f"at least {setting['width_min_angstrom']:g} less {setting['width_max_sigma']:g} times its error",
         ),
         Step("airglow", cut["passes_airglow"], *crowd["airglow"]),
         Step("rest_frame", cut["passes_rest_frame"], *crowd["rest_frame"]),
@@ -266,12 +275,20 @@ def hit_steps(cut: dict[str, Any], setting: dict[str, float]) -> list[Step]:
             f"no known lens within {setting['known_lens_radius_arcsec']:g} arcsec",
         ),
         Step(
-            "skewness", cut["passes_skewness"], _pm(cut["skewness"], cut["skewness_err"]),
-            f"above {setting['skewness_min']:g}" + (f" and {least:g} times its error" if least else ""),
+            "asymmetry", cut["passes_asymmetry"],
+            f"skewness {_pm(cut['skewness'], cut['skewness_err'])}, {_pm(cut['asymmetry_sigma'])} standard "
+            f"deviations from a Gaussian; it {verdict} the published cut",
+            f"at least -{setting['asymmetry_max_sigma']:g}; as published: skewness {published}",
         ),
         Step(
             "oii", cut["passes_oii"],
             f"S/N if [OII] at z {_pm(cut['z_oii'], digits=4)}: {oii}",
             f"all below {setting['oii_min_snr']:g}",
+        ),
+        Step(
+            "source", cut["passes_source"],
+            f"z_source {_pm(cut['z_lya'], digits=4)}, z_lens {_pm(cut['z_lens'], digits=4)}: "
+            f"(z_source - z_lens) / (1 + z_lens) {_pm(cut['source_distance'], digits=3)}",
+            f"at least {setting['source_min_distance']:g}",
         ),
     ]  # fmt: skip

@@ -31,52 +31,74 @@ def judge(db: str, truth_path: Path, model: str) -> dict[str, Any]:
     Returns
     -------
     dict
-        injected, recovered and false_candidates with their intervals, the lenses lost and to what, the
-        attrition per cut, and the candidates with their truth.
+        injected, recovered and false_candidates with their intervals, the same by the published cuts
+        (``published_cuts``), the lenses lost and to what, the attrition per cut, and the candidates with
+        their truth.
     """
     with connect_engine(db, read_only=True).connect() as conn:
         attrition = read_frame(conn, "select * from attrition where model = :m order by step_no", m=model)
         candidates = read_frame(
             conn, "select * from candidate where model = :m order by line_flux desc", m=model
         )
-        cuts = read_frame(conn, "select target_id, first_failed_cut from hit_cut where model = :m", m=model)
+        cuts = read_frame(
+            conn,
+            "select target_id, z_lya as z_source, first_failed_cut, first_failed_cut_published "
+            "from hit_cut where model = :m",
+            m=model,
+        )
         searched = set(read_frame(conn, "select target_id from current_score")["target_id"])
     truth = pd.read_csv(truth_path)
-    both = candidates.merge(
-        truth[["target_id", "kind", "z_source", "line_flux"]],
-        on="target_id",
-        how="left",
-        suffixes=("", "_true"),
-    )
-    is_right = both["kind"].isin(["lens", "known_lens"]) & (
-        (both["z_source"] - both["z_source_true"]).abs() < Z_TOLERANCE
-    )
+    both, is_right = _with_truth(candidates, truth)
     injected = truth[(truth["kind"] == "lens") & (truth["line_flux"] >= FLUX_LIMIT)]
     recovered = both[is_right & both["target_id"].isin(injected["target_id"])]
     lost = injected[~injected["target_id"].isin(recovered["target_id"])]
     n_plain = len(searched - set(truth.loc[truth["is_lens"], "target_id"]))
-    n_false = int((~is_right).sum())
-    lo, hi = wilson(len(recovered), len(injected))
-    false_lo, false_hi = clopper_pearson(n_false, n_plain)
+    figures = _figures(len(recovered), len(injected), int((~is_right).sum()), n_plain)
+    as_published = cuts[cuts["first_failed_cut_published"].isna()]
+    theirs, theirs_right = _with_truth(as_published, truth)
+    n_theirs = int((theirs_right & theirs["target_id"].isin(injected["target_id"])).sum())
     known = truth[truth["kind"] == "known_lens"]
     refound = cuts[(cuts["first_failed_cut"] == "known_lens") & cuts["target_id"].isin(known["target_id"])]
     return {
         "injected": len(injected),
-        "recovered": len(recovered),
-        "false_candidates": n_false,
+        **figures,
         "flux_limit": FLUX_LIMIT,
-        "recovered_fraction": len(recovered) / max(1, len(injected)),
-        "recovered_interval": [float(lo), float(hi)],
         "fainter_lenses_found": int(is_right.sum()) - len(recovered),
         "non_lenses_searched": n_plain,
-        "false_per_10000": 1e4 * n_false / max(1, n_plain),
-        "false_per_10000_interval": [1e4 * float(false_lo), 1e4 * float(false_hi)],
+        "published_cuts": _figures(n_theirs, len(injected), int((~theirs_right).sum()), n_plain),
         "known_lenses": len(known),
         "known_lenses_found_again": len(refound),
         "lost": _reasons(lost, cuts, searched),
         "false_kinds": both.loc[~is_right, "kind"].value_counts().to_dict(),
         "attrition": attrition.drop(columns=["model_id", "model"]).to_dict("records"),
         "candidates": _candidate_rows(both, is_right),
+    }
+
+
+def _with_truth(found: pd.DataFrame, truth: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series[bool]]:
+    """Candidates beside their truth, and which of them are the lens that was put in."""
+    both = found.merge(
+        truth[["target_id", "kind", "z_source", "line_flux"]],
+        on="target_id",
+        how="left",
+        suffixes=("", "_true"),
+    )
+    near = (both["z_source"] - both["z_source_true"]).abs() < Z_TOLERANCE
+    return both, both["kind"].isin(["lens", "known_lens"]) & near
+
+
+def _figures(n_recovered: int, n_injected: int, n_false: int, n_plain: int) -> dict[str, Any]:
+    """Recovered share with Wilson's interval, false ones per 10,000 with the exact one."""
+    lo, hi = wilson(n_recovered, n_injected)
+    false_lo, false_hi = clopper_pearson(n_false, n_plain)
+    per = 1e4 / max(1, n_plain)
+    return {
+        "recovered": n_recovered,
+        "false_candidates": n_false,
+        "recovered_fraction": n_recovered / max(1, n_injected),
+        "recovered_interval": [float(lo), float(hi)],
+        "false_per_10000": per * n_false,
+        "false_per_10000_interval": [1e4 * float(false_lo), 1e4 * float(false_hi)],
     }
 
 

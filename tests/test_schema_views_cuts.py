@@ -24,6 +24,7 @@ from schema.tables import (
     spec_obj,
     spectrum,
     target,
+    wave_mask,
 )
 from schema.upsert import insert_rows
 
@@ -38,7 +39,8 @@ def good_fit(target_id: int, wave: float, **changes: Any) -> dict[str, Any]:
         "fit_id": 1000 + target_id, "target_id": target_id, "spectrum_id": target_id, "content_hash": "a",
         "model_id": MODEL, "fit_version": "1", "hit_wave_angstrom": wave, "status": "ok",
         "wave_angstrom": wave, "line_flux": 30.0, "line_flux_err": 2.0, "peak_flux": 5.0,
-        "skewness": 2.0, "skewness_err": 0.7,
+        "skewness": 2.0, "skewness_err": 0.7, "delta_chi2_gaussian": 9.0,
+        "sigma_angstrom": 2.0, "sigma_err_angstrom": 0.2,
         "z_lya": wave / 1215.67 - 1, "n_mask_near": 0, "fitted_at": WHEN,
     }  # fmt: skip
     return {**row, **changes}
@@ -118,8 +120,8 @@ class Search:
             frame = read_frame(conn, f"select * from {view} order by target_id")
         return {int(r["target_id"]): r for r in frame.to_dict("records")}
 
-    def first_failed(self) -> dict[int, Any]:
-        found = {k: r["first_failed_cut"] for k, r in self.read("hit_cut").items()}
+    def first_failed(self, column: str = "first_failed_cut") -> dict[int, Any]:
+        found = {k: r[column] for k, r in self.read("hit_cut").items()}
         return {k: v if isinstance(v, str) else None for k, v in found.items()}
 
 
@@ -151,18 +153,33 @@ def test_each_cut_drops_its_own(search: Search) -> None:
     search.hit(7, 4250.0, fit={"n_mask_near": 5})
     search.hit(8, 4280.0, fit={"n_mask_near": 4})
     search.hit(9, 3728.0 * (1 + 0.25), z=0.25)
-    search.hit(10, 4310.0, fit={"skewness": 0.0})
-    search.hit(11, 4400.0, fit={"skewness": -2.0})
+    search.hit(10, 4310.0, fit={"skewness": -0.1, "delta_chi2_gaussian": 0.01})
+    search.hit(11, 4400.0, fit={"skewness": -2.0, "delta_chi2_gaussian": 9.0})
     search.hit(12, 4430.0, fit={"snr_halpha": 3.5, "snr_hbeta": 0.2})
     search.hit(13, 4460.0, fit={"snr_oiii_5008": 3.49, "snr_hbeta": -1.0})
     search.hit(14, 4490.0, fit={"status": "ok, skewness at its bound"})
     search.hit(15, 4520.0, fit={"content_hash": "older pixels"})
     search.hit(16, 4550.0, fit={"hit_wave_angstrom": 4600.0})
+    search.hit(17, 4580.0, fit={"sigma_angstrom": 0.5, "sigma_err_angstrom": 0.1})
+    search.hit(18, 4610.0, fit={"sigma_angstrom": 0.5, "sigma_err_angstrom": 0.3})
+    search.hit(19, 4640.0, z=2.9)
     search.write()
-    assert search.first_failed() == {
+    with search.engine.begin() as conn:
+        lamp = {
+            "wave_mask_id": 1,
+            "frame": "observed",
+            "wave_min_angstrom": 4355.0,
+            "wave_max_angstrom": 4364.0,
+        }
+        insert_rows(conn, wave_mask, [{**lamp, "reason": "sky: Hg I 4359.6"}])
+    failed = {
         1: None, 2: "fit", 3: "fit", 4: "peak_flux", 5: None, 6: "bad_pixel", 7: "bad_pixel", 8: None,
-        9: "bad_pixel", 10: "skewness", 11: "skewness", 12: "oii", 13: None, 14: None, 15: "fit", 16: "fit",
+        9: "bad_pixel", 10: None, 11: "asymmetry", 12: "oii", 13: None, 14: None, 15: "fit", 16: "fit",
+        17: "width", 18: None, 19: "source",
     }  # fmt: skip
+    assert search.first_failed() == failed
+    published = {10: "skewness", 11: "skewness", 17: None, 19: None}
+    assert search.first_failed("first_failed_cut_published") == {**failed, **published}
     cuts = search.read("hit_cut")
     assert cuts[2]["fit_status"] == "not fitted yet"
     assert cuts[3]["fit_status"] == "no line"
@@ -179,7 +196,55 @@ def test_thresholds_are_read_from_the_table(search: Search) -> None:
     search.set("oii_min_snr", 5.0)
     assert search.first_failed() == {1: None, 2: None}
     search.set("skewness_min_sigma", 2.0)
-    assert search.first_failed() == {1: None, 2: "skewness"}
+    assert search.first_failed("first_failed_cut_published") == {1: None, 2: "skewness"}
+    assert search.first_failed() == {1: None, 2: None}
+    search.set("width_min_angstrom", 2.5)
+    assert search.first_failed() == {1: "width", 2: "width"}
+    search.set("width_max_sigma", 3.0)
+    assert search.first_failed() == {1: None, 2: None}
+
+
+def test_asymmetry_asks_whether_the_blue_tail_is_significant(search: Search) -> None:
+    tails = {
+        1: (-5.0, 3.99),
+        2: (-5.0, 4.01),
+        3: (-20.0, -0.001),
+        4: (5.0, 100.0),
+        5: (0.0, 0.0),
+        6: (1.0, None),
+    }
+    for k, (skewness, gain) in tails.items():
+        search.hit(k, 4000.0 + 40 * k, fit={"skewness": skewness, "delta_chi2_gaussian": gain})
+    search.write()
+    found = search.read("hit_cut")
+    assert {k: bool(r["passes_asymmetry"]) for k, r in found.items()} == {
+        1: True, 2: False, 3: True, 4: True, 5: True, 6: False
+    }  # fmt: skip
+    assert {k: bool(r["passes_skewness"]) for k, r in found.items()} == {
+        1: False, 2: False, 3: False, 4: True, 5: False, 6: True
+    }  # fmt: skip
+    assert found[2]["asymmetry_sigma"] == pytest.approx(-(4.01**0.5))
+    assert found[4]["asymmetry_sigma"] == pytest.approx(10.0)
+    search.set("asymmetry_max_sigma", 1.9)
+    assert search.first_failed()[1] == "asymmetry"
+
+
+@pytest.mark.parametrize(
+    ("z_lens", "failed"), [(0.5, None), (2.2, None), (2.55, "source"), (2.701, "source"), (3.3, "source")]
+)
+def test_the_source_lies_behind_the_lens(search: Search, z_lens: float, failed: str | None) -> None:
+    search.hit(1, 4400.0, z=z_lens)  # Lyman alpha at redshift 2.619
+    search.write()
+    assert search.first_failed() == {1: failed}
+    row = search.read("hit_cut")[1]
+    assert row["source_distance"] == pytest.approx((4400 / 1215.67 - 1 - z_lens) / (1 + z_lens))
+    assert list(search.read("candidate")) == ([] if failed else [1])
+
+
+def test_a_lens_without_redshift_stays(search: Search) -> None:
+    search.hit(1, 4400.0, z=None)  # type: ignore[arg-type]
+    search.write()
+    assert search.first_failed() == {1: None}
 
 
 def test_the_latest_fit_counts(search: Search) -> None:
@@ -187,7 +252,7 @@ def test_the_latest_fit_counts(search: Search) -> None:
     later = WHEN + datetime.timedelta(days=1)
     search.rows["line_fit"].append(good_fit(1, 4100.0, fit_id=5, skewness=-1.0, fitted_at=later))
     search.write()
-    assert search.first_failed() == {1: "skewness"}
+    assert search.first_failed() == {1: "asymmetry"}
     assert len(search.read("hit_fit")) == 1
 
 
@@ -227,6 +292,21 @@ def test_template_residuals_are_an_overdensity_in_the_rest_frame(search: Search)
     failed = search.first_failed()
     assert {k for k, v in failed.items() if v == "rest_frame"} >= set(range(500, 514))
     assert not any(v == "airglow" for v in failed.values())
+
+
+def test_a_hit_at_the_edge_of_the_window_is_not_in_the_crowd(search: Search) -> None:
+    spread(search, 1, 100, np.random.default_rng(9))
+    for k in range(14):
+        search.hit(500 + k, 4652.0 + 0.05 * k, z=0.3 + 0.03 * k)
+    search.hit(600, 4652.3 - 4.0, z=0.41)
+    search.hit(601, 4652.3 - 2.0, z=0.52)
+    search.write()
+    failed = search.first_failed()
+    assert {k for k, v in failed.items() if v == "airglow"} >= {*range(500, 514), 601}
+    assert failed[600] != "airglow"
+    row = search.read("cut_airglow")[600]
+    assert row["airglow_n_near"] >= 15
+    assert row["airglow_n_core"] <= 3
 
 
 def test_evenly_spread_hits_are_not_overdense(search: Search) -> None:
@@ -288,17 +368,22 @@ def test_attrition_counts_in_and_out(search: Search) -> None:
     search.hit(4, 4300.0, fit={"skewness": -1.0})
     search.hit(5, 4400.0, probability=0.1)
     search.hit(6, 4500.0, probability=0.1, lens=True)
+    search.hit(7, 4600.0, fit={"skewness": -0.5, "delta_chi2_gaussian": 0.1}, lens=True)
+    search.hit(8, 4700.0, z=3.2)
     search.write()
     with search.engine.connect() as conn:
         rows = read_frame(conn, "select * from attrition order by step_no")
     assert list(rows.step) == [
-        "hit", "fit", "peak_flux", "airglow", "rest_frame", "bad_pixel", "known_lens", "skewness", "oii"
+        "hit", "fit", "peak_flux", "width", "airglow", "rest_frame", "bad_pixel", "known_lens", "asymmetry",
+        "oii", "source",
     ]  # fmt: skip
-    assert list(rows.n_in) == [6, 4, 3, 2, 2, 2, 2, 2, 1]
-    assert list(rows.n_out) == [4, 3, 2, 2, 2, 2, 2, 1, 1]
-    assert list(rows.n_in_injected) == [3, 2, 1, 1, 1, 1, 1, 1, 1]
-    assert list(rows.n_out_injected) == [2, 1, 1, 1, 1, 1, 1, 1, 1]
-    assert list(search.read("candidate")) == [1]
+    assert list(rows.n_in) == [8, 6, 5, 4, 4, 4, 4, 4, 4, 3, 3]
+    assert list(rows.n_out) == [6, 5, 4, 4, 4, 4, 4, 4, 3, 3, 2]
+    assert list(rows.n_in_injected) == [4, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2]
+    assert list(rows.n_out_injected) == [3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
+    assert list(rows.n_out_published) == [6, 5, 4, 4, 4, 4, 4, 4, 2, 2, 2]
+    assert list(rows.n_out_injected_published) == [3, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1]
+    assert list(search.read("candidate")) == [1, 7]
 
 
 def test_attrition_of_a_model_without_hits(search: Search) -> None:
@@ -306,8 +391,8 @@ def test_attrition_of_a_model_without_hits(search: Search) -> None:
     search.write()
     with search.engine.connect() as conn:
         rows = read_frame(conn, "select * from attrition order by step_no")
-    assert list(rows.n_in) == [1] + [0] * 8
-    assert list(rows.n_out) == [0] * 9
+    assert list(rows.n_in) == [1] + [0] * 10
+    assert list(rows.n_out) == [0] * 11
 
 
 NAMES = [

@@ -65,7 +65,7 @@ def test_every_hit_is_fitted_once(hits: Search, db: str) -> None:
     assert fits[0]["z_lya"] == pytest.approx(WAVES[0] / LYA_ANGSTROM - 1, abs=5e-4)
     assert fits[3]["line_flux"] is None
     assert fits[3]["snr_halpha"] is None
-    assert hits.first_failed() == {1: None, 2: "skewness", 3: "oii", 4: "fit"}
+    assert hits.first_failed() == {1: None, 2: "asymmetry", 3: "oii", 4: "fit"}
     again = fit_hits(db)
     assert (again.n_current, again.n_fitted) == (4, 0)
     assert rows(hits) == fits
@@ -79,7 +79,7 @@ def test_other_settings_pixels_or_wavelength_make_a_fit_stale(hits: Search, db: 
         conn.execute(spectrum.update().where(spectrum.c.target_id == 1).values(content_hash="b"))
     assert hits.first_failed() == {1: "fit", 2: "fit", 3: "oii", 4: "fit"}
     assert fit_hits(db).n_fitted == 2
-    assert hits.first_failed() == {1: None, 2: "skewness", 3: "oii", 4: "fit"}
+    assert hits.first_failed() == {1: None, 2: "asymmetry", 3: "oii", 4: "fit"}
     assert fit_hits(db, fit=FitConfig(half_pixels=25)).n_fitted == 4
     assert fit_hits(db).n_fitted == 0
 
@@ -105,14 +105,20 @@ def test_explain_says_which_cut_dropped_it(hits: Search, db: str) -> None:
     fit_hits(db)
     found = explain(db, "1-2-2")
     (verdict,) = found["verdicts"]
-    assert verdict["verdict"] == "dropped by skewness"
-    assert verdict["first_failed_cut"] == "skewness"
-    assert verdict["reason"].endswith("asked: above 0")
+    assert verdict["verdict"] == "dropped by asymmetry"
+    assert verdict["first_failed_cut"] == "asymmetry"
+    assert verdict["first_failed_cut_published"] == "skewness"
+    assert "it fails the published cut" in verdict["reason"]
+    assert verdict["reason"].endswith("asked: at least -2; as published: skewness above 0")
     steps = {s["step"]: s for s in verdict["steps"]}
     assert list(steps) == [
-        "hit", "fit", "peak_flux", "airglow", "rest_frame", "bad_pixel", "known_lens", "skewness", "oii"
+        "hit", "fit", "peak_flux", "width", "airglow", "rest_frame", "bad_pixel", "known_lens", "asymmetry",
+        "oii", "source",
     ]  # fmt: skip
     assert steps["peak_flux"]["passes"]
+    assert steps["width"]["found"].startswith("standard deviation ")
+    assert steps["source"]["passes"]
+    assert "z_lens 0.4100" in steps["source"]["found"]
     assert verdict["fit"]["skewness"] < 0
     assert found["spectra"][0]["shard"] == "s"
     assert found["target"]["z"] == 0.41
@@ -180,9 +186,9 @@ def test_commands_print_tables_and_json(hits: Search, db: str) -> None:
         return json.loads(done.stdout)
 
     assert result("fit", "--model", "m")["n_fitted"] == 4
-    assert [r["n_out"] for r in result("attrition")] == [4, 3, 3, 3, 3, 3, 3, 2, 1]
+    assert [r["n_out"] for r in result("attrition")] == [4, 3, 3, 3, 3, 3, 3, 3, 2, 1, 1]
     assert [r["native_id"] for r in result("candidates", "--model", "m")] == ["1-2-1"]
-    assert result("explain", "1-2-2")["verdicts"][0]["verdict"] == "dropped by skewness"
+    assert result("explain", "1-2-2")["verdicts"][0]["verdict"] == "dropped by asymmetry"
     for words in (["attrition"], ["candidates"], ["explain", "1-2-1"], ["explain", "1-2-5"], ["fit"]):
         done = run.invoke(app, [*words, "--db", db])
         assert done.exit_code == 0, done.output

@@ -1,16 +1,20 @@
 -- One row per model and step of the search, in order: how many targets enter and leave it, and how many of them are
--- injected lenses. Step 1 takes the scored targets to hits; n_out of step 9 is the number of candidates.
-with step (step_no, step, description) as (
+-- injected lenses. Step 1 takes the scored targets to hits; n_out of the last step is the number of candidates.
+-- The columns that end in _published follow the cuts of Li et al. (2018) alone (hit_cut.first_failed_cut_published):
+-- their skewness stands in the row of asymmetry, and the steps that they lack let everything through.
+with step (step_no, step, step_published, description) as (
     values
-    (1, 'hit', 'probability at or above the threshold of the model'),
-    (2, 'fit', 'line fitted'),
-    (3, 'peak_flux', 'fitted peak flux'),
-    (4, 'airglow', 'no over-density of hits in observed wavelength'),
-    (5, 'rest_frame', 'no over-density of hits in the rest frame of the lens'),
-    (6, 'bad_pixel', 'off masked wavelengths and pixels'),
-    (7, 'known_lens', 'not a known lens'),
-    (8, 'skewness', 'blue edge and red tail'),
-    (9, 'oii', 'no [OIII], H beta or H alpha if it were [OII]')
+    (1, 'hit', 'hit', 'probability at or above the threshold of the model'),
+    (2, 'fit', 'fit', 'line fitted'),
+    (3, 'peak_flux', 'peak_flux', 'fitted peak flux'),
+    (4, 'width', '', 'no narrower than the spectrograph allows'),
+    (5, 'airglow', 'airglow', 'no over-density of hits in observed wavelength'),
+    (6, 'rest_frame', 'rest_frame', 'no over-density of hits in the rest frame of the lens'),
+    (7, 'bad_pixel', 'bad_pixel', 'off masked wavelengths and pixels'),
+    (8, 'known_lens', 'known_lens', 'not a known lens'),
+    (9, 'asymmetry', 'skewness', 'no significant blue tail; as published: skewness above 0'),
+    (10, 'oii', 'oii', 'no [OIII], H beta or H alpha if it were [OII]'),
+    (11, 'source', '', 'the source lies behind the lens')
 ),
 
 scored as (
@@ -42,13 +46,19 @@ entered as (
 reached as (
     select
         hit_cut.model_id,
-        coalesce(step.step_no, 10) as failed_at,
-        count(*) as n,
-        count(*) filter (where injection.is_lens) as n_injected
+        coalesce(step.step_no, 12) as failed_at,
+        coalesce(published.step_no, 12) as failed_at_published,
+        coalesce(injection.is_lens, false) as is_lens,
+        count(*) as n
     from hit_cut
     left join step on step.step = hit_cut.first_failed_cut
+    left join step as published on published.step_published = hit_cut.first_failed_cut_published
     left join injection on injection.target_id = hit_cut.target_id
-    group by hit_cut.model_id, coalesce(step.step_no, 10)
+    group by
+        hit_cut.model_id,
+        coalesce(step.step_no, 12),
+        coalesce(published.step_no, 12),
+        coalesce(injection.is_lens, false)
 ),
 
 counted as (
@@ -57,16 +67,16 @@ counted as (
         step.step_no,
         step.step,
         step.description,
-        case
-            when step.step_no = 1 then entered.n
-            else coalesce(sum(reached.n) filter (where reached.failed_at >= step.step_no), 0)
-        end as n_in,
-        coalesce(sum(reached.n) filter (where reached.failed_at > step.step_no), 0) as n_out,
-        case
-            when step.step_no = 1 then entered.n_injected
-            else coalesce(sum(reached.n_injected) filter (where reached.failed_at >= step.step_no), 0)
-        end as n_in_injected,
-        coalesce(sum(reached.n_injected) filter (where reached.failed_at > step.step_no), 0) as n_out_injected
+        entered.n as n_scored,
+        entered.n_injected as n_scored_injected,
+        sum(reached.n) filter (where reached.failed_at >= step.step_no) as n_in,
+        sum(reached.n) filter (where reached.failed_at > step.step_no) as n_out,
+        sum(reached.n) filter (where reached.failed_at >= step.step_no and reached.is_lens) as n_in_injected,
+        sum(reached.n) filter (where reached.failed_at > step.step_no and reached.is_lens) as n_out_injected,
+        sum(reached.n) filter (where reached.failed_at_published > step.step_no) as n_out_published,
+        sum(reached.n) filter (
+            where reached.failed_at_published > step.step_no and reached.is_lens
+        ) as n_out_injected_published
     from entered
     cross join step
     left join reached on reached.model_id = entered.model_id
@@ -80,10 +90,15 @@ select
     counted.step_no,
     counted.step,
     counted.description,
-    cast(counted.n_in as bigint) as n_in,
-    cast(counted.n_out as bigint) as n_out,
-    cast(counted.n_in_injected as bigint) as n_in_injected,
-    cast(counted.n_out_injected as bigint) as n_out_injected
+    cast(case when counted.step_no = 1 then counted.n_scored else coalesce(counted.n_in, 0) end as bigint) as n_in,
+    cast(coalesce(counted.n_out, 0) as bigint) as n_out,
+    cast(
+        case when counted.step_no = 1 then counted.n_scored_injected else coalesce(counted.n_in_injected, 0) end
+        as bigint
+    ) as n_in_injected,
+    cast(coalesce(counted.n_out_injected, 0) as bigint) as n_out_injected,
+    cast(coalesce(counted.n_out_published, 0) as bigint) as n_out_published,
+    cast(coalesce(counted.n_out_injected_published, 0) as bigint) as n_out_injected_published
 from counted
 inner join model on model.model_id = counted.model_id
 ;

@@ -62,12 +62,30 @@ def read_hosts(db: str | None, selection: str, limit: int = 2000, seed: int = 0)
         Fewer than five galaxies with enough good pixels.
     """
     chosen = checked_selection(db, selection)
+    hosts = read_spectra(db, str(chosen.where), limit, seed)
+    if len(hosts.table) < 5:
+        raise UserError(
+            f"selection {chosen.name} has {len(hosts.table)} galaxies with spectrum and pipeline model; "
+            "injection needs 5 or more: ingest spec files, or choose another selection"
+        )
+    hosts.selection = f"{chosen.name} v{chosen.version}"
+    return hosts
+
+
+def read_spectra(db: str | None, where: str, limit: int = 2000, seed: int = 0) -> Hosts:
+    """Real spectra with a pipeline model that satisfy a predicate; see `read_hosts`.
+
+    Parameters
+    ----------
+    where : str
+        Predicate on view selectable, trusted: it is put into the query as it stands.
+    """
     with connect_engine(db, read_only=True).connect() as conn:
         table = read_frame(
             conn,
             f"select selectable.*, pixel_shard.name as shard from selectable "
             f"inner join pixel_shard on pixel_shard.shard_id = selectable.shard_id "
-            f"where not is_injection and n_good_window >= {MIN_GOOD} and {chosen.where} order by target_id",
+            f"where not is_injection and n_good_window >= {MIN_GOOD} and ({where}) order by target_id",
         )
     if len(table) > limit:
         keep = np.sort(np.random.default_rng(seed).choice(len(table), limit, replace=False))
@@ -86,14 +104,9 @@ def read_hosts(db: str | None, selection: str, limit: int = 2000, seed: int = 0)
         if "mask" in shard.arrays:
             mask[at, part] = shard.read("mask", table.shard_row.to_numpy()[at])
         has_model[at] = "model" in shard.arrays
-    if has_model.sum() < 5:
-        raise UserError(
-            f"selection {chosen.name} has {int(has_model.sum())} galaxies with spectrum and pipeline model; "
-            "injection needs 5 or more: ingest spec files, or choose another selection"
-        )
     keep = np.flatnonzero(has_model)
     table = table.iloc[keep].reset_index(drop=True)
     flux, ivar, model = (torch.from_numpy(arrays[name][keep]) for name in ("flux", "ivar", "model"))
     z = torch.from_numpy(table.z.to_numpy(dtype=np.float32))
     spectra = Spectra(flux, ivar, z, no_lines(len(keep)), np.arange(len(keep)), model, PIX0)
-    return Hosts(spectra, table, f"{chosen.name} v{chosen.version}", mask[keep])
+    return Hosts(spectra, table, where, mask[keep])

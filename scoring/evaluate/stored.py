@@ -17,7 +17,10 @@ FLUX_EDGES = (0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 60.0, 100.0)
 
 WAVE_EDGES = tuple(np.linspace(3800.0, 5000.0, 7))
 
-STEPS = ("fit", "peak_flux", "airglow", "rest_frame", "bad_pixel", "known_lens", "skewness", "oii")
+STEPS = (
+    "fit", "peak_flux", "width", "airglow", "rest_frame", "bad_pixel", "known_lens", "asymmetry", "oii",
+    "source",
+)  # fmt: skip
 """The cuts after the score, in the order of view hit_cut."""
 
 SCORED = """

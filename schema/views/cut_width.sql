@@ -1,0 +1,20 @@
+-- One row per hit, with everything of cut_peak_flux: is the line at least as wide as the spectrograph makes every line?
+-- A standard deviation that stays below width_min_angstrom even with width_max_sigma times its error added is a
+-- cosmic ray or a bad pixel: no light has passed the slit of BOSS at that width. Not among the published cuts.
+select
+    cut_peak_flux.*,
+    coalesce(
+        cut_peak_flux.sigma_angstrom
+        + (
+            select cut_setting.value from cut_setting
+            where cut_setting.name = 'width_max_sigma'
+        )
+        * coalesce(cut_peak_flux.sigma_err_angstrom, 0)
+        >= (
+            select cut_setting.value from cut_setting
+            where cut_setting.name = 'width_min_angstrom'
+        ),
+        false
+    ) as passes_width
+from cut_peak_flux
+;
