@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from queue import Full, Queue
 from typing import Any
 
 import numpy as np
@@ -25,6 +22,7 @@ from etl.plates import read_plate
 from etl.rows import Rows, make_rows, unlisted
 from etl.sources import Content
 from etl.text import text
+from schema.ahead import ahead
 from schema.tables import spec_obj, target
 from schema.upsert import bulk_load, delete_keys
 
@@ -56,7 +54,7 @@ class CatalogueLoader:
         else:
             self.kind, pieces = "skyserver", read_csv(content.buf)
         self.listed: dict[str, int] = {}
-        self._made = _ahead(pieces, self._rows)
+        self._made = ahead(self._rows(piece) for piece in pieces)
         self._first = next(self._made)
 
     def _rows(self, piece: Piece) -> Rows:
@@ -177,39 +175,6 @@ def plate_batch(path: str, content: Content, partner: Content | None, known: boo
 def plate_hash(content: Content, partner: Content | None) -> str:
     """Content hash of a plate: of its spPlate, and of the spZbest that its models come from."""
     return content.content_hash if partner is None else f"{content.content_hash}+{partner.content_hash}"
-
-
-def _ahead(pieces: Iterator[Piece], make: Callable[[Piece], Rows]) -> Iterator[Rows]:
-    """The same, made one piece ahead in a thread: numpy copies while the database writes."""
-    queue: Queue[Any] = Queue(maxsize=1)
-    stop = threading.Event()
-
-    def put(item: Any) -> None:
-        while not stop.is_set():
-            with contextlib.suppress(Full):
-                queue.put(item, timeout=0.2)
-                return
-
-    def work() -> None:
-        try:
-            for piece in pieces:
-                put(make(piece))
-                if stop.is_set():
-                    return
-            put(None)
-        except BaseException as exc:
-            put(exc)
-
-    thread = threading.Thread(target=work, daemon=True)
-    thread.start()
-    try:
-        while (item := queue.get()) is not None:
-            if isinstance(item, BaseException):
-                raise item
-            yield item
-    finally:
-        stop.set()
-        thread.join()
 
 
 def _old_targets(conn: sa.Connection, file_id: int) -> NDArray[np.int64]:

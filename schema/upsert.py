@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import sqlalchemy as sa
 
+from schema.ahead import ahead
 from schema.engine import declares_keys, driver_errors, raw_connection
 from schema.errors import DataError
 from schema.pgcopy import encode
@@ -306,9 +307,15 @@ def _load(conn: sa.Connection, table: sa.Table, data: pa.Table, into: str) -> No
                 raw.unregister(view)
             return
         jsonb = frozenset(c for c in data.column_names if isinstance(table.c[c].type, sa.JSON))
+        # values of one size first: encode lays neighbours out as one record
+        data = data.select(
+            sorted(data.column_names, key=lambda c: isinstance(table.c[c].type, sa.String | sa.JSON))
+        )
+        columns = ", ".join(_quoted(conn, c) for c in data.column_names)
         with (
             raw.cursor() as cursor,
             cursor.copy(f"copy {into} ({columns}) from stdin (format binary)") as copy,
         ):
-            for block in encode(data, jsonb):
+            blocks = encode(data, jsonb)
+            for block in ahead(blocks) if data.num_rows >= BULK_ROWS else blocks:
                 copy.write(block)
