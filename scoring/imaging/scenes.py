@@ -16,7 +16,7 @@ from torch import Tensor
 from schema.errors import UserError
 from scoring.lensing.cosmology import sis_einstein_radius
 from scoring.lensing.environment import render_environment
-from scoring.lensing.galaxies import Dice, draw_deflectors, early_types, field_galaxies
+from scoring.lensing.galaxies import Dice, Light, draw_deflectors, early_types, field_galaxies
 from scoring.lensing.negatives import render_nonlenses
 from scoring.lensing.scene import LensScene, render
 from scoring.light.instruments import Instrument, get_instrument
@@ -76,11 +76,13 @@ class Mix:
     near_lenses : share of lenses beyond redshift 0.35 that are left out (of the bare and beside ones too), since
         the galaxies of targeted observations are near
     bright_arcs : share of lenses with a source brighter by up to 2 magnitudes, as those that are found first
+    field_galaxies : share of ordinary sources made of field galaxies instead of galaxies as the lenses'
     min_snr : signal to noise of the arcs below which a lens is not shown
     """
 
     near_lenses: float = 0.6
     bright_arcs: float = 0.5
+    field_galaxies: float = 0.3
     min_snr: float = 15.0
 
 
@@ -127,7 +129,7 @@ class Drawn(NamedTuple):
     arcs: Tensor
 
 
-def draw_scene(n: int, instrument: Instrument, npix: int, dice: Dice, mix: Mix) -> LensScene:
+def draw_scene(n: int, instrument: Instrument, npix: int, dice: Dice, mix: Mix) -> tuple[LensScene, Light]:
     """About n to 8 n lenses of Collett's (2015) galaxies, before anything is asked of their arcs but their place.
 
     His deflectors, sources and densities; the Einstein radius is at least 0.4 arcsec and 0.8 of the seeing, and 0.35 of the stamp at
@@ -154,7 +156,7 @@ def draw_scene(n: int, instrument: Instrument, npix: int, dice: Dice, mix: Mix) 
     shear = (0.05 * dice.normal(n).abs()).clamp_max(0.2)
     toward, half = dice.uniform(n, 0.0, 2 * math.pi), instrument.pixel_scale_arcsec / 2
     x, y = dice.uniform(n, -half, half), dice.uniform(n, -half, half)
-    return LensScene(
+    scene = LensScene(
         theta_e=theta_e, lens_q=(lens.q + dice.normal(n, 0.0, 0.1)).clamp(0.3, 1.0),
         lens_phi=lens.phi + dice.normal(n, 0.0, 0.17), gamma1=shear * torch.cos(toward),
         gamma2=shear * torch.sin(toward), lens_r_eff=lens.r_eff, lens_n=lens.n, lens_light_q=lens.q,
@@ -162,6 +164,7 @@ def draw_scene(n: int, instrument: Instrument, npix: int, dice: Dice, mix: Mix) 
         source_r_eff=source.r_eff, source_n=source.n, source_q=source.q, source_phi=source.phi,
         lens_mag=lens.mags(instrument), source_mag=source.mags(instrument) - boost[pick][:, None], lens_x=x, lens_y=y,
     )  # fmt: skip
+    return scene, lens
 
 
 def draw_lenses(n: int, instrument: Instrument, npix: int, generator: torch.Generator, mix: Mix) -> Drawn:
@@ -175,7 +178,7 @@ def draw_lenses(n: int, instrument: Instrument, npix: int, generator: torch.Gene
     kept: list[Drawn] = []
     have = 0
     while have < n:
-        scene = draw_scene(n, instrument, npix, Dice(generator), mix)[: 2 * n]
+        scene = draw_scene(n, instrument, npix, Dice(generator), mix)[0][: 2 * n]
         if not len(scene):
             continue
         lens: Tensor = render(scene, instrument, npix=npix, components="lens").float()
@@ -259,7 +262,20 @@ def lenses(n: int, view: View, mix: Mix, generator: torch.Generator) -> dict[str
     return {kind: take_picture(x, instrument, view, generator) for kind, x in made.items()}
 
 
-def ordinary(n: int, view: View, generator: torch.Generator) -> Tensor:
+def central_galaxies(n: int, instrument: Instrument, npix: int, dice: Dice, mix: Mix) -> Light:
+    """n galaxies that ordinary sources are made of: a share like the lenses' own, the rest of the field."""
+    made: list[Light] = []
+    while sum(len(light.z) for light in made) < n:
+        made.append(draw_scene(n, instrument, npix, dice, mix)[1])
+    ours = Light(*(torch.cat(values)[:n] for values in zip(*made, strict=True)))
+    theirs = field_galaxies(n, dice, 18.5, 23.5)
+    field = dice.below(n, mix.field_galaxies)
+    return Light(*(torch.where(field, b, a) for a, b in zip(ours, theirs, strict=True)))
+
+
+def ordinary(n: int, view: View, mix: Mix, generator: torch.Generator) -> Tensor:
     """Images of n survey sources, (n, bands, npix, npix), in units of the sky's noise."""
-    instrument = vary(view, generator)
-    return take_picture(render_nonlenses(n, instrument, view.npix + SLACK, generator)[0], instrument, view, generator)
+    instrument, side = vary(view, generator), view.npix + SLACK
+    galaxies = central_galaxies(n, instrument, side, Dice(generator), mix)
+    images = render_nonlenses(n, instrument, side, generator, galaxies=galaxies)[0]
+    return take_picture(images, instrument, view, generator)

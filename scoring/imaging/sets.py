@@ -192,7 +192,7 @@ def _fill(folder: Path, stem: str, total: int, view: View, mix: Mix, seed: int) 
     while at < total:
         generator, n = seeded(seed, at // CHUNK), min(CHUNK, total - at)
         if "ordinary" in kinds:
-            made = {"ordinary": ordinary(n, view, generator)}
+            made = {"ordinary": ordinary(n, view, mix, generator)}
         else:
             made = lenses(n, view, mix, generator)
         for kind, images in made.items():

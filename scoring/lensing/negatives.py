@@ -50,6 +50,7 @@ def render_nonlenses(
     *,
     fractions: dict[str, float] | None = None,
     psf: Tensor | None = None,
+    galaxies: Light | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Noiseless images of n sources that are no lenses, neighbours included.
 
@@ -59,6 +60,7 @@ def render_nonlenses(
     instrument, npix, psf : as in `scoring.lensing.scene.render`
     generator : the only source of chance; images are made on its device
     fractions : share of each kind; `FRACTIONS` by default
+    galaxies : the n galaxies in the middle; drawn from the lens population by default
 
     Returns
     -------
@@ -74,7 +76,7 @@ def render_nonlenses(
     edges = torch.tensor([shares.get(name, 0.0) for name in FRACTIONS], device=dice.device).cumsum(0)
     kind = torch.searchsorted(edges, dice.uniform(n) * edges[-1], right=True).clamp_max(len(FRACTIONS) - 1)
     paint_environment(canvas, n, dice)
-    galaxies = draw_lens_galaxies(n, dice, instrument)
+    galaxies = draw_lens_galaxies(n, dice, instrument) if galaxies is None else galaxies
     half = canvas.scale / 2
     x, y = dice.uniform(n, -half, half), dice.uniform(n, -half, half)
     for index, name in enumerate(FRACTIONS):

@@ -83,6 +83,14 @@ class Model:
             digest.update(array.tobytes())
         return digest.hexdigest()[:32]
 
+    def pack(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights as they are stored; a model may store them smaller."""
+        return state
+
+    def unpack(self, stored: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Weights from what is stored: the reverse of `pack`."""
+        return stored
+
     def load(self, weights: str | Path = "shipped") -> None:
         """Read weights and the card beside them.
 
@@ -105,7 +113,7 @@ class Model:
         if not path.is_file():
             raise UserError(f"weights not found: {path}; make some: lensmine train {self.name} --out DIR")
         try:
-            self.network().load_state_dict(load_file(path))
+            self.network().load_state_dict(self.unpack(load_file(path)))
         except (SafetensorError, RuntimeError, OSError) as error:
             first = str(error).strip().splitlines()[0]
             raise DataError(f"{path} does not hold weights of {self.name}: {first}") from error

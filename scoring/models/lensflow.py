@@ -123,3 +123,20 @@ class LensFlow(ImageModel):
     def build(self) -> nn.Module:
         """The network of Table 2.1 with fresh weights."""
         return LensFlowNet(self.config)
+
+    def pack(self, state: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Dense layers as int8 with a scale for every row: 9 MB instead of 35."""
+        out = dict(state)
+        for key in [k for k, v in state.items() if v.ndim == 2 and v.numel() > 10_000]:
+            weight = out.pop(key).float()
+            scale = weight.abs().amax(1).clamp_min(1e-12) / 127
+            out[f"{key}.int8"] = (weight / scale[:, None]).round().to(torch.int8)
+            out[f"{key}.scale"] = scale
+        return out
+
+    def unpack(self, stored: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Dense layers as float32 again."""
+        out = {key: value for key, value in stored.items() if not key.endswith((".int8", ".scale"))}
+        for key in (k.removesuffix(".int8") for k in stored if k.endswith(".int8")):
+            out[key] = stored[f"{key}.int8"].float() * stored[f"{key}.scale"][:, None]
+        return out

@@ -1,0 +1,253 @@
+"""One training run of an image model from start to card, as the command asks for it."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from schema.errors import UserError
+from scoring.imaging import train
+from scoring.imaging.card import finish
+from scoring.imaging.scenes import KINDS, family
+from scoring.imaging.selected import selected_images
+from scoring.imaging.sets import ImageSet, Prepared, simulate, simulated
+from scoring.imaging.train import FitConfig, fit, logits
+from scoring.registry import model_class
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from scoring.models.image_base import ImageModel
+
+log = logging.getLogger("lensmine.train")
+
+TEST_SEED = 7919
+HELD_BACK = 0.1
+"""Share of the images that calibrates instead of training."""
+PRETRAIN_ROUNDS, PRETRAIN_EPOCHS_OF = 8, 20
+"""LensFlow: 8 rounds of pretraining to 20 epochs of the coarse phase."""
+
+
+@dataclass(frozen=True)
+class ImageTrainRequest:
+    """What ``lensmine train`` was asked for an image model; None means the model's own default.
+
+    Attributes
+    ----------
+    model : registered name
+    out : folder for checkpoint, weights and card
+    recipe : family of simulated images
+    lenses, ordinary : simulated lenses (with as many near misses) and survey sources to train on
+    test_lenses, test_ordinary : the same to measure on
+    positives, negatives : selections of real cutouts; positives replace the simulated lenses, negatives the
+        simulated survey sources
+    tracers, others : selections of real lenses and of real others to measure on
+    epochs, batch_size, learning_rate : of training
+    per_epoch : positives of an epoch
+    data : folder of the simulated images, which several models may share
+    """
+
+    model: str
+    out: Path
+    recipe: str | None = None
+    lenses: int = 20_000
+    ordinary: int = 50_000
+    test_lenses: int = 1000
+    test_ordinary: int = 20_000
+    positives: str | None = None
+    negatives: str | None = None
+    tracers: str | None = None
+    others: str | None = None
+    epochs: int | None = None
+    per_epoch: int | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
+    init: str | None = None
+    seed: int = 1
+    data: Path | None = None
+    resume: bool = False
+    device: str = "auto"
+    quick: bool = False
+    db: str | None = None
+
+    def command(self) -> str:
+        """The command that repeats this run."""
+        words = ["lensmine", "train", self.model]
+        default = ImageTrainRequest(self.model, self.out)
+        for option in (
+            "recipe", "lenses", "ordinary", "test_lenses", "test_ordinary", "positives", "negatives", "tracers",
+            "others", "epochs", "per_epoch", "batch_size", "learning_rate", "init", "seed",
+        ):  # fmt: skip
+            value = getattr(self, option)
+            if value is not None and value != getattr(default, option):
+                words += ["--" + option.replace("_", "-"), str(value)]
+        return shlex.join(words)
+
+
+def published_config(name: str) -> FitConfig:
+    """How a model is trained unless told otherwise: as its paper says, or as one does today."""
+    if name.startswith("eznet"):
+        return train.PUBLISHED_EZNET
+    return train.PUBLISHED_LENSFLOW if name == "lensflow" else train.TODAY
+
+
+def run_image_training(request: ImageTrainRequest) -> dict[str, Any]:
+    """Simulate what is missing, train, calibrate, measure; the card.
+
+    Raises
+    ------
+    UserError
+        Unknown model, family or selection; an output folder in use; nothing to resume; no images.
+    DataError
+        A folder with images of another recipe, or a damaged file.
+    """
+    cls = model_class(request.model)
+    model: ImageModel = cls()  # type: ignore[assignment]
+    if model.kind != "network":
+        raise UserError(f"{request.model} is a filter: it has no weights to train")
+    name = request.recipe or model.default_recipe
+    family(name)
+    config = published_config(request.model)
+    changes = {
+        key: value
+        for key, value in (
+            ("epochs", request.epochs),
+            ("positives", request.per_epoch),
+            ("batch_size", request.batch_size),
+            ("learning_rate", request.learning_rate),
+        )
+        if value is not None
+    }
+    config = replace(config, seed=request.seed, **changes)  # type: ignore[arg-type]
+    torch.manual_seed(request.seed)
+    if request.init is not None and not request.resume:
+        model.load(request.init)
+    data = request.data or request.out / "images"
+    device = _device(request.device)
+
+    lens, other = _training_images(request, model, name, data)
+    rng = np.random.default_rng(request.seed)
+    lens_fit, lens_held = _split(len(lens), rng)
+    other_fit, other_held = _split(len(other), rng)
+    cache = data / "inputs" / f"{model.name}-{model.preprocessing_hash[:8]}"
+    every_lens = Prepared(lens, model, cache / "lens.npy")
+    every_other = Prepared(other, model, cache / "other.npy")
+    if request.model == "lensflow" and request.init is None and not request.resume:
+        _pretrain(model, every_other, other.kind, other_fit, config, device)
+    held = (Rows(every_lens, lens_held), Rows(every_other, other_held[:5000]))
+    history = fit(
+        model, Rows(every_lens, lens_fit), Rows(every_other, other_fit), config, request.out,
+        test=held, resume=request.resume, device=device,
+    )  # fmt: skip
+    test = data / "test"
+    scale = 0.05 if request.quick else 1.0
+    simulate(
+        test, name, max(round(request.test_lenses * scale), 20), max(round(request.test_ordinary * scale), 100),
+        request.seed + TEST_SEED,
+    )  # fmt: skip
+    real = tuple(selected_images(request.db, s, model) if s else None for s in (request.tracers, request.others))
+    return finish(
+        model,
+        {
+            "command": request.command(),
+            "seed": request.seed,
+            "training": {
+                **asdict(config),
+                "published_epochs": published_config(request.model).epochs,
+                "images_seen": int(sum(1 for _ in history)) * 2 * min(len(lens_fit), config.positives or len(lens_fit)),
+                "last_epoch": history[-1] if history else {},
+            },
+            "data": _describe(request, name, len(lens), len(other)),
+        },
+        (Rows(every_lens, lens_held), Rows(every_other, other_held)),
+        simulated(test),
+        real,  # type: ignore[arg-type]
+        request.out,
+    )
+
+
+class Rows:
+    """Some rows of prepared inputs."""
+
+    def __init__(self, whole: train.Source, rows: NDArray[np.int64]) -> None:
+        self.whole, self.rows = whole, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(self, index: NDArray[np.int64]) -> torch.Tensor:
+        """Inputs of some of the rows."""
+        return self.whole.batch(self.rows[index])
+
+
+def _training_images(
+    request: ImageTrainRequest, model: ImageModel, name: str, data: Path
+) -> tuple[ImageSet, ImageSet]:
+    """Positives and negatives: simulated, and real where selections name some."""
+    folder = data / "train"
+    simulate(folder, name, request.lenses, request.ordinary if request.negatives is None else 0, request.seed)
+    lens, other = simulated(folder)
+    if request.negatives is not None:
+        real = selected_images(request.db, request.negatives, model)
+        near = ImageSet([p for p in other.parts if len(p.kind) and p.kind[0] != KINDS.index("ordinary")])
+        other = real + near
+        if not len(real):
+            raise UserError(f"selection {request.negatives!r} has no cutouts that {model.name} can look at")
+    if request.positives is not None:
+        lens = selected_images(request.db, request.positives, model)
+        if len(lens) < 10:
+            raise UserError(f"selection {request.positives!r} has {len(lens)} cutouts to learn from: 10 are needed")
+    return lens, other
+
+
+def _pretrain(
+    model: ImageModel, inputs: Prepared, kind: NDArray[np.int8], rows: NDArray[np.int64], config: FitConfig, device: str
+) -> None:
+    """Teach the convolutions two other classes first: early types of the lenses' kind against survey sources.
+
+    The thesis takes two classes of CIFAR. The dense layers start afresh afterwards.
+    """
+    ours = rows[np.isin(kind[rows], [KINDS.index("bare")])]
+    theirs = rows[np.isin(kind[rows], [KINDS.index("ordinary"), -1])]
+    if not len(ours) or not len(theirs):
+        return
+    rounds = max(1, round(PRETRAIN_ROUNDS / PRETRAIN_EPOCHS_OF * config.epochs))
+    fit(
+        model, Rows(inputs, ours), Rows(inputs, theirs),
+        replace(config, epochs=rounds, transferred=1.0, seed=config.seed + 1), device=device,
+    )  # fmt: skip
+    for module in model.network().dense.modules():  # type: ignore[union-attr]
+        if isinstance(module, nn.Linear):
+            module.reset_parameters()
+
+
+def _split(n: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Rows to train on and rows held back, in random order."""
+    rows = rng.permutation(n)
+    back = min(max(1, round(HELD_BACK * n)), n - 1)
+    return np.sort(rows[back:]), np.sort(rows[:back])
+
+
+def _describe(request: ImageTrainRequest, name: str, n_lens: int, n_other: int) -> dict[str, Any]:
+    from scoring.imaging.scenes import describe
+
+    return {
+        "simulated": describe(name),
+        "lenses": n_lens if request.positives is None else f"{n_lens} of selection {request.positives}",
+        "negatives": n_other,
+        "survey_sources": "simulated" if request.negatives is None else f"selection {request.negatives}",
+        "calibrated_on": HELD_BACK,
+    }
+
+
+def _device(name: str) -> str:
+    from scoring.training import _device as choose
+
+    return choose(name)
