@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ def build(settings: Settings) -> Any:
 def serve(settings: Settings, *, address: str, port: int, headless: bool) -> None:
     """Serve until stopped."""
     app = build(settings)
+    threading.Thread(target=_warm, args=(settings,), daemon=True).start()
     app.run(
         config={
             **OPTIONS,
@@ -43,3 +46,12 @@ def serve(settings: Settings, *, address: str, port: int, headless: bool) -> Non
             "server.baseUrlPath": settings.base,
         }
     )
+
+
+def _warm(settings: Settings) -> None:
+    """Import the review page and order its queue while nobody waits; what is wrong is said by the page."""
+    with contextlib.suppress(Exception):
+        import dashboard.pages.review  # noqa: F401
+        from dashboard.queues import QueueSpec, load_order
+
+        load_order(settings.db, QueueSpec())

@@ -239,7 +239,9 @@ class ReviewSession:
         self.advance()
         return True
 
-    def save(self, target_id: int, letter: str, token: str, seconds: float | None, *, revealed: bool = False) -> int:
+    def save(
+        self, target_id: int, letter: str, token: str, seconds: float | None, *, revealed: bool = False
+    ) -> int:
         """Save a grade of any object of this queue."""
         settling = self.spec.source == "disagreement" and self.reviewer.is_adjudicator
         given = Grade(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+import importlib
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -18,6 +19,15 @@ from dashboard.store import Reviewer
 from schema.engine import connect_engine
 from schema.errors import LensmineError, TransientError, UserError
 
+PAGES = {
+    "review": ("Review", "review"),
+    "calibration": ("Calibration", "calibration"),
+    "plots": ("Plots", "plots"),
+    "runs": ("Runs", "runs"),
+    "lenscrafter": ("LensCrafter", "craft"),
+    "sql": ("SQL", "sql"),
+}
+"""Title and module of each page, by its address."""
 CHECK_EVERY_S = 30.0
 _checked: dict[str | None, float] = {}
 STYLE = """
@@ -25,6 +35,7 @@ STYLE = """
 .block-container {padding-top: 4.2rem; padding-bottom: 2rem; max-width: 1700px;}
 [data-testid="stVerticalBlock"] {gap: 0.55rem;}
 .lm-pic {width: 100%; display: block; border: 1px solid #d5d7de; border-radius: 4px; background: #fff;}
+#lm-craft {max-width: 100%; height: auto; image-rendering: pixelated;}
 .lm-stamps {display: flex; flex-wrap: wrap; gap: 8px;}
 .lm-stamps figure {margin: 0;}
 .lm-stamps img {width: 200px; height: 200px; display: block; border-radius: 4px; object-fit: contain; background: #1b1d26;}
@@ -56,31 +67,26 @@ def run() -> None:
 
 
 def _navigation(settings: Settings, who: Reviewer) -> None:
-    from dashboard.pages import calibration, craft, plots, review, runs, sql
-
-    pages = [
-        st.Page(guarded(review.page), title="Review", url_path="review", default=True),
-        st.Page(guarded(calibration.page), title="Calibration", url_path="calibration"),
-        st.Page(guarded(plots.page), title="Plots", url_path="plots"),
-        st.Page(guarded(runs.page), title="Runs", url_path="runs"),
-        st.Page(guarded(craft.page), title="LensCrafter", url_path="lenscrafter"),
-        st.Page(guarded(sql.page), title="SQL", url_path="sql"),
-    ]
-    chosen = st.navigation(pages, position="top")
+    pages = {
+        name: st.Page(guarded(module), title=title, url_path=name, default=name == "review")
+        for name, (title, module) in PAGES.items()
+    }
+    st.session_state["pages"] = pages
+    chosen = st.navigation(list(pages.values()), position="top")
     with st.sidebar:
         st.html(f"<div class='lm-sub'>Reviewer</div><div class='lm-head'>{html.escape(who.name)}</div>")
         sign_out(settings)
     chosen.run()
 
 
-def guarded(page: Callable[[], None]) -> Callable[[], None]:
-    """The page with its failures said in plain words."""
+def guarded(name: str) -> Callable[[], None]:
+    """The page of a module, imported when first opened, with its failures said in plain words."""
 
     def run_guarded() -> None:
         with failures():
-            page()
+            importlib.import_module(f"dashboard.pages.{name}").page()
 
-    run_guarded.__name__ = page.__module__.rpartition(".")[2]
+    run_guarded.__name__ = name
     return run_guarded
 
 

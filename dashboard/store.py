@@ -19,7 +19,7 @@ import sqlalchemy as sa
 from schema.engine import connect_engine
 from schema.errors import DataError, TransientError, UserError
 from schema.ids import hashed_id
-from schema.tables import calibrator, grade, review_note, reviewer, saved_query
+from schema.tables import calibrator, cut_setting, grade, review_note, reviewer, saved_query
 
 GRADES = ("A", "B", "C", "X")
 PATIENCE_S = 20.0
@@ -426,3 +426,13 @@ def save_query(db: str | None, reviewer_id: int, name: str, query: str, descript
 def list_queries(conn: sa.Connection) -> list[dict[str, Any]]:
     """Queries that people keep, by name."""
     return [dict(r) for r in conn.execute(sa.select(saved_query).order_by(saved_query.c.name)).mappings()]
+
+
+def save_settings(db: str | None, values: dict[str, float]) -> None:
+    """Change thresholds of the review in table cut_setting."""
+
+    def work(conn: sa.Connection) -> None:
+        for name, value in values.items():
+            conn.execute(cut_setting.update().where(cut_setting.c.name == name).values(value=float(value)))
+
+    writing(db, work)

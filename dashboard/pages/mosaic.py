@@ -62,7 +62,12 @@ def _draw(session: ReviewSession) -> None:
         if target_id in found
     ]
     _grid(
-        data={"page": state["page"], "items": items, "columns": COLUMNS, "keys": {k: g for g, k in KEYS.items()}},
+        data={
+            "page": state["page"],
+            "items": items,
+            "columns": COLUMNS,
+            "keys": {k: g for g, k in KEYS.items()},
+        },
         key="mosaic_grid",
         on_marks_change=lambda: _marked(session),
         on_opened_change=lambda: _opened(session),
@@ -79,7 +84,14 @@ def _page(session: ReviewSession) -> dict[str, Any]:
 
 def _fresh(session: ReviewSession, size: int) -> dict[str, Any]:
     tokens = {uuid.uuid4().hex: target_id for target_id in session.take(size)}
-    state = {"session": session, "page": uuid.uuid4().hex, "tokens": tokens, "given": {}, "saved": {}, "size": size}
+    state = {
+        "session": session,
+        "page": uuid.uuid4().hex,
+        "tokens": tokens,
+        "given": {},
+        "saved": {},
+        "size": size,
+    }
     st.session_state["mosaic"] = state
     return state
 
@@ -88,7 +100,13 @@ def _item(session: ReviewSession, token: str, one: ReviewObject, given: str | No
     best = one.scores[0]["probability"] if one.scores else None
     caption = one.name if best is None else f"{best:.3f} {one.name}"
     grade = given if given is not None else session.mine.get(one.target_id, "")
-    return {"token": token, "src": thumb_address(one), "caption": caption, "label": f"Object {one.name}", "grade": grade}
+    return {
+        "token": token,
+        "src": thumb_address(one),
+        "caption": caption,
+        "label": f"Object {one.name}",
+        "grade": grade,
+    }
 
 
 def thumb_address(one: ReviewObject) -> str:
