@@ -41,7 +41,8 @@ class Batch:
 
     ``replaced`` holds the files among them that an earlier ingest loaded with other content, ``failed``
     those that cannot be read any more (their old rows stay). ``deferred`` names files that are not spec
-    files and are read by the main process.
+    files and are read by the main process. ``settled`` gives the modification time of files that are as the
+    database has them but for it.
     """
 
     target: pa.Table | None = None
@@ -53,6 +54,7 @@ class Batch:
     replaced: list[int] = field(default_factory=list)
     failed: list[int] = field(default_factory=list)
     deferred: list[str] = field(default_factory=list)
+    settled: dict[int, datetime.datetime] = field(default_factory=dict)
     unchanged: int = 0
     n_files: int = 0
 
@@ -81,15 +83,28 @@ def reject_row(path: str, note: Note) -> dict[str, Any]:
     }
 
 
+def found_unchanged(batch: Batch, path: str, modified_at: datetime.datetime | None) -> None:
+    """Count a file whose content is that of the database, and keep its time for the next ingest."""
+    batch.unchanged += 1
+    if modified_at is not None:
+        batch.settled[source_file_id(path)] = modified_at
+
+
 def fault_note(fault: Fault) -> Note:
     """A fatal fault of a whole file as a note."""
     return Note(fault.code, fault.reason, True, fault.hdu)
 
 
 def file_row(
-    path: str, kind: str | None, content_hash: str, size: int, n_rows: int, n_rejected: int
+    path: str,
+    kind: str | None,
+    content_hash: str,
+    size: int,
+    n_rows: int,
+    n_rejected: int,
+    modified_at: datetime.datetime | None = None,
 ) -> dict[str, Any]:
-    """One row of table source_file."""
+    """One row of table source_file; without ``modified_at`` the file is hashed at every ingest."""
     return {
         "source_file_id": source_file_id(path),
         "path": path,
@@ -99,6 +114,7 @@ def file_row(
         "n_rows": n_rows,
         "n_rejected": n_rejected,
         "ingested_at": now(),
+        "modified_at": modified_at,
     }
 
 

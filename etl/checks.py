@@ -6,6 +6,7 @@ the reject row says how. Every fault has one of the codes in `REASONS`.
 
 from __future__ import annotations
 
+import datetime
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -74,11 +75,13 @@ FLUX_UNIT_TEXT = "1e-17 erg/s/cm2/Angstrom"
 class Fault(DataError):
     """A fatal fault of a file: `code` from REASONS, the sentence for people, and where it was found.
 
-    ``content_hash`` and ``size`` are set where the file's bytes were read before they proved bad.
+    ``content_hash``, ``size`` and ``modified_at`` are set where the file's bytes were read before they proved
+    bad.
     """
 
     content_hash = ""
     size = 0
+    modified_at: datetime.datetime | None = None
 
     def __init__(self, code: str, reason: str, hdu: int | None = None) -> None:
         super().__init__(reason)

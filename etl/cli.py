@@ -29,13 +29,18 @@ def sdss(
     paths: Annotated[list[str], typer.Argument(help="Files, folders, globs, .zip archives or fsspec URLs.")],
     db: DbOption = None,
     processes: Annotated[int, typer.Option(min=0, help="Reading processes; 0 for one a core.")] = 0,
+    rehash: Annotated[
+        bool, typer.Option("--rehash", help="Read also files of the size and modification time known.")
+    ] = False,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
 ) -> None:
     """Load SDSS, BOSS and eBOSS files: spec, spPlate with spZbest, specObj, spAll, SkyServer CSV.
 
     Every file is known by the hash of its content: what the database has is left alone, a changed file
-    replaces what came from it. What cannot be used stands in table reject with its reason.
+    replaces what came from it. A local file of the size and modification time that it was ingested with is
+    not read to find that out, unless --rehash says so. What cannot be used stands in table reject with its
+    reason.
     """
     from etl.sdss import ingest_sdss
     from schema.console import progress
@@ -46,6 +51,7 @@ def sdss(
             paths,
             db,
             processes=processes or None,
+            rehash=rehash,
             on_files=lambda n, of: bar.update(task, completed=n, total=of),
         )
     _report(done.as_dict(), as_json, quiet and done.nothing_new, _sdss_lines(done))
@@ -192,7 +198,7 @@ def lenses(
 
 @ingest.command(epilog="Example: lensmine ingest prune")
 def prune(db: DbOption = None, as_json: JsonOption = False) -> None:
-    """Remove pixel shards that no spectrum refers to any more, and what killed runs left behind."""
+    """Remove shards that no spectrum or cutout refers to any more, and what killed runs left behind."""
     from etl.prune import prune as remove
 
     done = remove(db)

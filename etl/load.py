@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 from typing import Any
 
 import numpy as np
@@ -103,9 +104,26 @@ def load_files(conn: sa.Connection, batch: Batch) -> None:
         source_file,
         bad,
         key=["source_file_id"],
-        update=["content_hash", "size_bytes", "n_rejected", "ingested_at"],
+        update=["content_hash", "size_bytes", "n_rejected", "ingested_at", "modified_at"],
     )
     upsert_rows(conn, reject, batch.rejects, key=["reject_id"], update=["reason", "fatal", "rejected_at"])
+
+
+def note_times(conn: sa.Connection, settled: dict[int, datetime.datetime]) -> None:
+    """Modification times of files whose content the database has."""
+    if not settled:
+        return
+    ids = pa.array(list(settled), pa.int64())
+    times = pa.array(list(settled.values()), pa.timestamp("us", tz="UTC"))
+    rows = pa.table({"source_file_id": ids, "modified_at": times})
+    stage = staged(conn, source_file, "stage_times", rows)
+    conn.execute(
+        sa.text(
+            f"update source_file set modified_at = s.modified_at from {stage.name} s "
+            "where source_file.source_file_id = s.source_file_id"
+        )
+    )
+    conn.execute(sa.text(f"drop table {stage.name}"))
 
 
 def choose_spectra(conn: sa.Connection, ids: NDArray[np.int64]) -> None:

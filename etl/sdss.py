@@ -2,9 +2,9 @@
 
 Catalogues and plates are read here, spec files by worker processes, a few thousand to a batch. A batch's
 pixels are in their shard on disk before its rows are committed, all in one transaction; what a kill
-leaves undone the next run does. A file whose content hash the database has is left alone. A changed file
-replaces what came from it; one that has become unreadable keeps the rows of its last good content and
-gets a reject.
+leaves undone the next run does. A file whose content hash the database has is left alone; one of the size
+and modification time that it was ingested with is not even read. A changed file replaces what came from it;
+one that has become unreadable keeps the rows of its last good content and gets a reject.
 """
 
 from __future__ import annotations
@@ -12,11 +12,9 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import PurePosixPath
 from typing import Any
@@ -25,15 +23,16 @@ import numpy as np
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from etl.batch import Batch, fault_note, file_row, now, reject_row, source_file_id
+from etl.batch import Batch, fault_note, file_row, found_unchanged, now, reject_row, source_file_id
 from etl.checks import Fault
 from etl.epochs import group_epochs
 from etl.fits_fast import Buffer, FitsBytes, NotRecognised
 from etl.known import KnownFiles
-from etl.load import load_batch
+from etl.load import load_batch, note_times
 from etl.pixels import clean_stale
 from etl.plates import is_plate, zbest_of
 from etl.sources import discover, opened
+from etl.summary import Summary
 from etl.whole import CatalogueLoader, plate_batch, plate_hash
 from etl.worker import read_files
 from schema.engine import connect_engine, shard_root
@@ -50,39 +49,13 @@ FILES_WORTH_A_POOL = 400
 _CATALOGUE_NAMES = ("specobj", "spall", "spplate", "spzbest")
 
 
-@dataclass
-class Summary:
-    """What an ingest did; the keys of its JSON."""
-
-    files: int = 0
-    loaded: int = 0
-    unchanged: int = 0
-    rejected: int = 0
-    rows: int = 0
-    spectra: int = 0
-    rejects_fatal: int = 0
-    rejects_repaired: int = 0
-    reasons: Counter[str] = field(default_factory=Counter)
-    regrouped: int = 0
-    seconds: float = 0.0
-    files_per_s: float = 0.0
-
-    def as_dict(self) -> dict[str, Any]:
-        """As a plain dictionary."""
-        return {**self.__dict__, "reasons": dict(sorted(self.reasons.items()))}
-
-    @property
-    def nothing_new(self) -> bool:
-        """Whether every file was as the database has it."""
-        return self.unchanged == self.files
-
-
 def ingest_sdss(
     paths: list[str],
     db: str | None = None,
     *,
     processes: int | None = None,
     batch_files: int = BATCH_FILES,
+    rehash: bool = False,
     on_files: Callable[[int, int], None] | None = None,
 ) -> Summary:
     """Load SDSS files.
@@ -97,6 +70,8 @@ def ingest_sdss(
         Worker processes; all cores unless given. 1 reads in this process.
     batch_files : int
         Spec files to a batch.
+    rehash : bool
+        Read every file, also those that have the size and modification time that they were ingested with.
     on_files : callable, optional
         Told after every batch how many files are done, and of how many.
 
@@ -112,7 +87,7 @@ def ingest_sdss(
     TransientError
         When the database or a disk is in the way.
     """
-    return Ingest(paths, db, processes, batch_files, on_files).run()
+    return Ingest(paths, db, processes, batch_files, on_files, rehash).run()
 
 
 class Ingest:
@@ -125,6 +100,7 @@ class Ingest:
         processes: int | None,
         batch_files: int,
         on_files: Callable[[int, int], None] | None,
+        rehash: bool = False,
     ) -> None:
         self.engine = connect_engine(db)
         self.root = shard_root(db)
@@ -132,6 +108,7 @@ class Ingest:
         self.processes = processes or _cores()
         self.batch_files = batch_files
         self.on_files = on_files
+        self.rehash = rehash
         self.summary = Summary(files=len(self.paths))
         self.changed: list[NDArray[np.int64]] = []
         self.positions: dict[str, NDArray[Any]] | None = None
@@ -146,7 +123,7 @@ class Ingest:
             self.known = KnownFiles(conn)
             unfinished = _unfinished(conn)
         self.by_name = {PurePosixPath(p.split("::", 1)[0]).name: p for p in self.paths}
-        first, others = _catalogues_first(self.paths)
+        first, others = _catalogues_first(self._to_read(self.paths))
         try:
             for path in first:
                 self._read_other(path)
@@ -160,6 +137,14 @@ class Ingest:
         summary.seconds = round(time.monotonic() - started, 3)
         summary.files_per_s = round(summary.files / max(summary.seconds, 1e-9), 1)
         return summary
+
+    def _to_read(self, paths: list[str]) -> list[str]:
+        """Files that may have changed, by size and modification time; the others are done."""
+        if self.rehash:
+            return paths
+        left = [p for p in paths if not self.known.is_as_ingested(p)]
+        self._commit(Batch(unchanged=len(paths) - len(left), n_files=len(paths) - len(left)))
+        return left
 
     # -- spec files ---------------------------------------------------------------------------------------
 
@@ -206,6 +191,9 @@ class Ingest:
             with self.engine.begin() as conn:
                 self._open_job(conn)
                 self.changed.append(load_batch(conn, batch, kind))
+        if batch.settled:
+            with self.engine.begin() as conn:
+                note_times(conn, batch.settled)
         self._count(batch)
         for path in batch.deferred:
             self._read_other(path)
@@ -234,30 +222,36 @@ class Ingest:
     def _read_other(self, path: str) -> None:
         """A file that is no spec file: a catalogue, a CSV, a plate, or none of ours."""
         had = self.known.hash_of(path)
-        content_hash, size = "", 0
+        content_hash, size, modified_at = "", 0, None
+        same = Batch(n_files=1)
         try:
             with contextlib.ExitStack() as stack:
                 content = stack.enter_context(opened(path))
-                content_hash, size = content.content_hash, content.size
+                content_hash, size, modified_at = content.content_hash, content.size, content.modified_at
                 plate = bytes(content.buf[:6]) == b"SIMPLE" and _is_plate(content.buf)
+                if plate:  # it is its spZbest as well, whose time is not kept, so it is hashed every time
+                    modified_at = None
                 zbest = zbest_of(path, self.by_name) if plate else None
                 partner = stack.enter_context(opened(zbest)) if zbest else None
                 content_hash = plate_hash(content, partner)
                 if had == content_hash:
-                    self._commit(Batch(unchanged=1, n_files=1))
+                    found_unchanged(same, path, modified_at)
+                    self._commit(same)
                 elif plate:
                     batch = plate_batch(path, content, partner, had is not None, self.root)
                     self._commit(batch, "spplate")
                 else:
                     self._load_catalogue(CatalogueLoader(path, content, had is not None))
         except Fault as fault:
-            content_hash, size = content_hash or fault.content_hash, size or fault.size
+            if not content_hash:
+                content_hash, size, modified_at = fault.content_hash, fault.size, fault.modified_at
             if had is not None and had == content_hash:
-                self._commit(Batch(unchanged=1, n_files=1))
+                found_unchanged(same, path, modified_at)
+                self._commit(same)
                 return
             self._commit(
                 Batch(
-                    files=[file_row(path, None, content_hash, size, 0, 1)],
+                    files=[file_row(path, None, content_hash, size, 0, 1, modified_at)],
                     rejects=[reject_row(path, fault_note(fault))],
                     failed=[source_file_id(path)] if had is not None else [],
                     n_files=1,

@@ -5,12 +5,14 @@ or not.
 from __future__ import annotations
 
 import contextlib
+import datetime
 import errno
 import gzip
 import lzma
 import mmap
 import os
 import tempfile
+import time
 import zlib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -31,6 +33,8 @@ IN_MEMORY = 64 << 20
 
 PIECE = 8 << 20
 GZIP = b"\x1f\x8b"
+SETTLED_NS = 2_000_000_000
+_EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
 
 @dataclass
@@ -40,6 +44,8 @@ class Content:
     buf: Buffer
     content_hash: str
     size: int
+    modified_at: datetime.datetime | None = None
+    """Time stamp before the bytes were read; None for a URL, and for a file written a moment ago."""
 
 
 def discover(paths: Iterable[str], suffixes: tuple[str, ...] = SUFFIXES) -> list[str]:
@@ -143,6 +149,7 @@ def opened(path: str) -> Iterator[Content]:
         except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as exc:
             fault = Fault("truncated", f"the compressed file is cut short or damaged: {exc}")
             fault.content_hash, fault.size = stored.content_hash, stored.size
+            fault.modified_at = stored.modified_at
             raise fault from exc
         except OSError as exc:
             if exc.errno == errno.ENOSPC:
@@ -153,11 +160,22 @@ def opened(path: str) -> Iterator[Content]:
 
 def _open_local(path: str, stack: contextlib.ExitStack, stored: Content) -> Content:
     handle = stack.enter_context(open(path, "rb"))  # noqa: SIM115
-    stored.size = os.fstat(handle.fileno()).st_size
+    stat = os.fstat(handle.fileno())
+    stored.size, stored.modified_at = stat.st_size, settled_time(stat)
     if stored.size <= IN_MEMORY:
         return _held(handle.read(), stored)
     stored.content_hash = _hash_of(handle)
-    return Content(_mapped_or_unpacked(handle, stack), stored.content_hash, stored.size)
+    return Content(_mapped_or_unpacked(handle, stack), stored.content_hash, stored.size, stored.modified_at)
+
+
+def settled_time(stat: os.stat_result) -> datetime.datetime | None:
+    """Modification time of a file, to the microsecond; None where it may yet change without a new time stamp.
+
+    Time stamps are as coarse as 2 s on some disks, so a file written within the last 2 s says nothing.
+    """
+    if time.time_ns() - stat.st_mtime_ns < SETTLED_NS:
+        return None
+    return _EPOCH + datetime.timedelta(microseconds=stat.st_mtime_ns // 1000)
 
 
 def _open_url(path: str, stack: contextlib.ExitStack, stored: Content) -> Content:
@@ -183,7 +201,7 @@ def _held(data: bytes, stored: Content) -> Content:
     """Content of a file read whole; ``stored`` learns of it before anything is unpacked."""
     stored.content_hash, stored.size = xxhash.xxh3_128_hexdigest(data), len(data)
     buf = gzip.decompress(data) if data[:2] == GZIP else data
-    return Content(buf, stored.content_hash, stored.size)
+    return Content(buf, stored.content_hash, stored.size, stored.modified_at)
 
 
 def _mapped_or_unpacked(handle: Any, stack: contextlib.ExitStack) -> mmap.mmap:

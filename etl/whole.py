@@ -106,7 +106,17 @@ class CatalogueLoader:
         n_fatal = sum(n.fatal for n in notes)
         content = self.content
         batch = Batch(
-            files=[file_row(self.path, self.kind, content.content_hash, content.size, n_rows, n_fatal)],
+            files=[
+                file_row(
+                    self.path,
+                    self.kind,
+                    content.content_hash,
+                    content.size,
+                    n_rows,
+                    n_fatal,
+                    content.modified_at,
+                )
+            ],
             rejects=[reject_row(self.path, n) for n in notes],
             replaced=[self.file_id] if self.known else [],
         )

@@ -12,6 +12,7 @@ from etl.batch import (
     Batch,
     fault_note,
     file_row,
+    found_unchanged,
     reject_row,
     shard_row,
     source_file_id,
@@ -84,12 +85,12 @@ def _read_one(
     rows: list[dict[str, Any]],
     spectra: list[dict[str, Any]],
 ) -> None:
-    content_hash, size = "", 0
+    content_hash, size, modified_at = "", 0, None
     try:
         with opened(path) as content:
-            content_hash, size = content.content_hash, content.size
+            content_hash, size, modified_at = content.content_hash, content.size, content.modified_at
             if had == content_hash:
-                batch.unchanged += 1
+                found_unchanged(batch, path, modified_at)
                 return
             if bytes(content.buf[:6]) != b"SIMPLE":
                 batch.deferred.append(path)
@@ -98,14 +99,15 @@ def _read_one(
             row = checked_row(raw)
             placed = writer.add(raw.pixels, raw.hdu)
     except Fault as fault:
-        content_hash, size = content_hash or fault.content_hash, size or fault.size
+        if not content_hash:
+            content_hash, size, modified_at = fault.content_hash, fault.size, fault.modified_at
         if had is not None and had == content_hash:
-            batch.unchanged += 1
+            found_unchanged(batch, path, modified_at)
             return
         if fault.code == "not_sdss":
             batch.deferred.append(path)
             return
-        batch.files.append(file_row(path, "spec", content_hash, size, 0, 1))
+        batch.files.append(file_row(path, "spec", content_hash, size, 0, 1, modified_at))
         batch.rejects.append(reject_row(path, fault_note(fault)))
         if had is not None:
             batch.failed.append(source_file_id(path))
@@ -116,7 +118,7 @@ def _read_one(
     row["_path"] = path
     rows.append(row)
     spectra.append(spectrum_row(path, raw.hdu, 0, key, run2d, placed))
-    batch.files.append(file_row(path, "spec", content_hash, size, 1, 0))
+    batch.files.append(file_row(path, "spec", content_hash, size, 1, 0, modified_at))
     for note in placed.notes:
         batch.rejects.append(reject_row(path, Note(note.code, note.reason, False, note.hdu, None, native)))
     if had is not None:

@@ -1,0 +1,183 @@
+"""Bad files, bad rows, full disks and kills: what ingest refuses, repairs and leaves."""
+
+from __future__ import annotations
+
+import gzip
+import os
+import resource
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import xxhash
+from astropy.io import fits
+from ingest_state import content, select
+from sdss_files import NPIX, PIX_FIRST, pixels, row, spec_file, table
+
+from etl.sdss import ingest_sdss
+from schema.engine import shard_root
+from schema.errors import TransientError
+from schema.grid import NPIX as FULL
+from schema.grid import PIX0
+from schema.shards import Shard
+
+BAD: dict[str, tuple[str, dict[str, Any]]] = {
+    "nan position": ("bad_position", {"PLUG_RA": float("nan")}),
+    "dec beyond the pole": ("bad_position", {"PLUG_DEC": 91.0}),
+    "another unit": ("bad_unit", {"bunit": "Jy"}),
+    "no flux": ("missing_columns", {"drop": ("flux",)}),
+    "no mask": ("missing_columns", {"drop": ("and_mask",)}),
+    "no position": ("missing_columns", {"PLUG_RA": None, "RA": None}),
+    "no plate": ("bad_identity", {"PLATE": 0}),
+    "off the grid": ("off_grid", {"change": {"loglam": (np.arange(NPIX) * 1.03e-4 + 3.56).astype(">f4")}}),
+    "wavelengths not in order": ("off_grid", {"change": {"loglam": pixels()["loglam"][::-1].copy()}}),
+    "infrared": ("outside_grid", {"change": {"loglam": (pixels()["loglam"] + 1.0).astype(">f4")}}),
+}
+
+
+@pytest.fixture
+def duck(duckdb_template: Path, tmp_path: Path) -> str:
+    """A DuckDB database, where the engine does not matter."""
+    return str(shutil.copy(duckdb_template, tmp_path / "duck.duckdb"))
+
+
+def test_a_file_gone_bad_keeps_its_rows_and_says_so(db: str, tmp_path: Path) -> None:
+    path = spec_file(tmp_path / "spec-1.fits")
+    good = path.read_bytes()
+    ingest_sdss([str(path)], db)
+    before = select(db, "select * from spectrum"), select(db, "select * from spec_obj")
+    path.write_bytes(good[: len(good) // 2])
+    done = ingest_sdss([str(path)], db)
+    assert (done.rejected, done.loaded) == (1, 0)
+    assert (select(db, "select * from spectrum"), select(db, "select * from spec_obj")) == before
+    assert select(db, "select reason_code, fatal from reject") == [("truncated", True)]
+    assert ingest_sdss([str(path)], db).nothing_new
+    path.write_bytes(good)
+    ingest_sdss([str(path)], db)
+    assert select(db, "select count(*) from reject") == [(0,)]
+
+
+def test_bad_files_are_rejected_and_good_ones_load(duck: str, tmp_path: Path) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    expected = {}
+    for k, (name, (code, given_)) in enumerate(BAD.items()):
+        spec_file(files / f"spec-{name.replace(' ', '_')}.fits", **{"FIBERID": k + 1, **given_})
+        expected[f"spec-{name.replace(' ', '_')}.fits"] = code
+    good = spec_file(files / "spec-good.fits", FIBERID=500)
+    (files / "spec-cut.fits").write_bytes(good.read_bytes()[:20000])
+    (files / "spec-cut.fits.gz").write_bytes(gzip.compress(good.read_bytes())[:9000])
+    (files / "spec-text.fits").write_text("not a FITS file")
+    (files / "spec-empty.fits").write_bytes(b"")
+    (files / "other.csv").write_text("a,b\n1,2\n")
+    expected |= {"spec-cut.fits": "truncated", "spec-cut.fits.gz": "truncated", "spec-text.fits": "not_sdss",
+                 "spec-empty.fits": "not_sdss", "other.csv": "not_sdss"}  # fmt: skip
+    done = ingest_sdss([str(files)], duck)
+    found = {Path(p).name: (c, f) for p, c, f in select(duck, "select path, reason_code, fatal from reject")}
+    assert found == {name: (code, True) for name, code in expected.items()}
+    assert select(duck, "select native_id from target") == [("4055-55359-500",)]
+    assert (done.loaded, done.rejected) == (1, len(expected))
+    assert "'Jy'" in select(duck, "select reason from reject where reason_code = 'bad_unit'")[0][0]
+    assert ingest_sdss([str(files)], duck).nothing_new
+
+
+def test_repairs_are_noted(duck: str, tmp_path: Path) -> None:
+    flux, ivar = pixels()["flux"].copy(), pixels()["ivar"].copy()
+    flux[[5, 6]] = np.nan, np.inf
+    ivar[10:14] = -2.0
+    spec_file(tmp_path / "spec-1.fits", FIBERID=1, change={"flux": flux, "ivar": ivar})
+    spec_file(
+        tmp_path / "spec-2.fits",
+        FIBERID=2,
+        change={"ivar": np.zeros(NPIX, ">f4")},
+        OBJTYPE="SKY",
+        PLUG_DEC=5.0,
+    )
+    ingest_sdss([str(tmp_path / "spec-*.fits")], duck)
+    notes = select(duck, "select native_id, reason_code, fatal from reject order by 1, 2")
+    assert notes == [("4055-55359-1", "negative_ivar", False), ("4055-55359-1", "nonfinite", False),
+                     ("4055-55359-2", "no_good_pixels", False)]  # fmt: skip
+    assert select(duck, "select n_good from spectrum order by 1") == [(0,), (NPIX - 6,)]
+    assert select(duck, "select objtype from spec_obj where fiber_id = 2") == [("SKY",)]
+    name, index = select(duck, "select p.name, s.shard_row from spectrum s join pixel_shard p on p.shard_id = s.shard_id "  # noqa: E501
+                               "where s.n_good > 0")[0]  # fmt: skip
+    shard = Shard(shard_root(duck) / name)
+    read = {a: shard.read(a, [index])[0] for a in shard.arrays}
+    assert read["flux"].shape == (FULL,)
+    at = PIX_FIRST - PIX0
+    assert np.isfinite(read["flux"]).all()
+    assert (read["ivar"][at + 10 : at + 14] == 0).all()
+    assert (read["ivar"][:at] == 0).all()
+    assert (read["mask"][:at] == 1 << 24).all()
+    np.testing.assert_array_equal(read["model"][at : at + NPIX], pixels()["model"])
+    digest = xxhash.xxh3_128()
+    for array in ("flux", "ivar", "mask", "model"):
+        digest.update(read[array].tobytes())
+    assert select(duck, "select content_hash from spectrum where n_good > 0") == [(digest.hexdigest(),)]
+
+
+def test_bad_rows_of_a_catalogue(db: str, tmp_path: Path) -> None:
+    rows = [row(FIBERID=k, PLUG_RA=float(k), Z=0.1 * k) for k in range(1, 6)]
+    rows[1]["PLUG_RA"] = float("nan")
+    rows[2]["PLUG_DEC"] = -95.0
+    rows[4]["FIBERID"] = 4
+    fits.HDUList([fits.PrimaryHDU(), table(rows)]).writeto(tmp_path / "spAll-x.fits")
+    done = ingest_sdss([str(tmp_path / "spAll-x.fits")], db)
+    assert (done.loaded, done.rows) == (1, 2)
+    found = select(db, "select row_index, reason_code, fatal, hdu from reject order by 1")
+    assert found == [
+        (1, "bad_position", True, 1),
+        (2, "bad_position", True, 1),
+        (3, "duplicate_row", False, 1),
+    ]
+    assert select(db, "select fiber_id, z from spec_obj order by 1") == [
+        (1, pytest.approx(0.1)), (4, pytest.approx(0.5)),
+    ]  # fmt: skip
+    assert select(db, "select n_rows, n_rejected, kind from source_file") == [(2, 2, "spall")]
+
+
+def test_a_full_disk_leaves_nothing_behind(duck: str, tmp_path: Path) -> None:
+    files = tmp_path / "in"
+    files.mkdir()
+    for k in range(1, 80):
+        spec_file(files / f"spec-{k:03d}.fits", FIBERID=k, PLUG_RA=float(k))
+    before = content(duck)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, hard))
+    try:
+        with pytest.raises(TransientError, match="make room"):
+            ingest_sdss([str(files)], duck, processes=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert content(duck) == before
+    assert not list(shard_root(duck).iterdir())
+    assert ingest_sdss([str(files)], duck, processes=1).spectra == 79
+
+
+def test_what_a_kill_leaves_is_cleaned_and_finished(duck: str, tmp_path: Path) -> None:
+    spec_file(tmp_path / "spec-1.fits", FIBERID=1, PLUG_RA=1.0)
+    spec_file(tmp_path / "spec-2.fits", FIBERID=2, PLUG_RA=1.0, SN_MEDIAN_ALL=9.0)
+    root = shard_root(duck)
+    dead = root / "sdss-999999999-00000000.tmp"
+    dead.mkdir(parents=True)
+    # killed after its rows were committed and before epochs were found
+    from etl.sdss import Ingest
+
+    killed = Ingest([str(tmp_path / "spec-*.fits")], duck, 1, 10, None)
+    killed._finish = lambda unfinished: os._exit(9)  # type: ignore[method-assign]
+    pid = os.fork()
+    if pid == 0:
+        killed.run()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+    assert select(duck, "select count(*), sum(n_epoch) from spec_obj") == [(2, 2)]
+    again = ingest_sdss([str(tmp_path / "spec-*.fits")], duck)
+    assert again.nothing_new
+    assert not dead.exists()
+    assert select(duck, "select fiber_id, is_primary, n_epoch from spec_obj order by 1") == [
+        (1, False, 2),
+        (2, True, 2),
+    ]
+    assert select(duck, "select status from job order by job_id") == [("failed",), ("done",)]
