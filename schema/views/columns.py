@@ -32,6 +32,9 @@ VIEW_COLUMNS: dict[str, tuple[str, str, str]] = {
         "",
         "stat.value",
     ),
+    "completeness": ("Share of the lenses in the bin that are selected.", "", "stat.probability"),
+    "completeness_hi": ("Upper end of its 95% interval.", "", "stat.probability;stat.max"),
+    "completeness_lo": ("Lower end of its 95% interval.", "", "stat.probability;stat.min"),
     "first_failed_cut": ("First cut that the hit fails; null for a candidate.", "", "meta.code.status"),
     "first_failed_cut_published": (
         "First cut of Li et al. (2018) that the hit fails; null for a candidate of theirs.",
@@ -60,6 +63,13 @@ VIEW_COLUMNS: dict[str, tuple[str, str, str]] = {
     "mask_reason": ("Why the wavelength is not trusted; null when it is.", "", "meta.note"),
     "model": ("Name of the model that found it.", "", "meta.id"),
     "modality": ("What was scored: spectrum or image.", "", "meta.code"),
+    "n_candidate": ("Real candidates in the bin.", "", "meta.number"),
+    "n_corrected": (
+        "Lenses that these stand for: n_candidate / completeness; null where that is 0 or unknown.",
+        "",
+        "meta.number",
+    ),
+    "n_corrected_err": ("Error of n_corrected.", "", "stat.error"),
     "n_ranked": ("Targets in the model's list.", "", "meta.number"),
     "n_tied": ("Targets of the same probability, this one included.", "", "meta.number"),
     "ordinality": ("Place over the length of the list.", "", "arith.factor"),

@@ -35,6 +35,8 @@ VIEW_ORDER: tuple[str, ...] = (
     "consensus",
     "review_disagreement",
     "review_queue",
+    "completeness",
+    "corrected_count",
 )
 """Names of the views, each after those that it reads."""
 

@@ -44,7 +44,12 @@ def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:
 
 
 def lens_images(
-    scene: LensScene, instrument: Instrument, noise: torch.Generator, npix: int, psf: Tensor | None = None
+    scene: LensScene,
+    instrument: Instrument,
+    noise: torch.Generator,
+    npix: int,
+    psf: Tensor | None = None,
+    around: Tensor | None = None,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Observed images of lenses, and what the noiseless arcs say.
 
@@ -55,6 +60,7 @@ def lens_images(
     noise : source of chance, on the device that computes
     npix : side of the stamp [px]
     psf : Tensor, optional  as for `scoring.lensing.scene.render`
+    around : Tensor, shape (n, bands, npix, npix), optional  noiseless light of other sources
 
     Returns
     -------
@@ -67,7 +73,7 @@ def lens_images(
     arcs, truth = render(
         scene, instrument, npix=npix, components="source", psf=psf, device=noise.device, with_truth=True
     )
-    image = light + arcs
+    image = light + arcs if around is None else light + arcs + around
     return observe(image, instrument, noise), truth.arc_mag, truth.magnification, arc_snr(arcs, image, instrument)
 
 

@@ -23,12 +23,20 @@ from scoring.inject.batch import (
 )
 from scoring.inject.rows import existing, write_batch
 from scoring.inject.setup import BATCH, band_index, find_instrument, stamp_side
-from scoring.lensing.negatives import KINDS as NONLENS_KINDS
-from scoring.lensing.priors import draw_population, render_nonlenses
-from scoring.lensing.scene import observe
+from scoring.lensing.priors import (
+    NEGATIVE_KINDS,
+    Population,
+    draw_population,
+    render_environment,
+    render_nonlenses,
+)
+from scoring.lensing.scene import LensScene, observe
 from scoring.light.instruments import Instrument
 
 VERSION = "simlens-1"
+DRAW = 64
+"""Sources whose parameters are drawn together: a number always gets the same ones."""
+
 Progress = Callable[[int, int], None]
 
 
@@ -56,6 +64,8 @@ class Recipe:
         Band of the magnitudes in injection_lens.
     seed : int
         Seed.
+    arrays : tuple of str
+        Arrays that the shards keep.
     """
 
     instrument: str
@@ -63,10 +73,12 @@ class Recipe:
     npix: int
     band: str
     seed: int
+    arrays: tuple[str, ...] = ("image", "stamp")
 
     def tag(self, kind: str) -> str:
         """Start of the names of its sources."""
-        parts = dataclasses.astuple(self) if kind == "lens" else (self.instrument, self.npix, self.seed)
+        own = (self.instrument, self.npix, self.seed, self.arrays)
+        parts = dataclasses.astuple(self) if kind == "lens" else own
         short = f"{hashed_id('recipe', VERSION, kind, *parts) & 0xFFFFFF:06x}"
         what = self.prior if kind == "lens" else "nonlens"
         return f"{what}-{self.instrument}-s{self.seed}-{short}"
@@ -83,6 +95,7 @@ def simulate_lenses(
     band: str | None = None,
     seed: int = 0,
     device: str = "cpu",
+    arrays: tuple[str, ...] = ("image", "stamp"),
     progress: Progress | None = None,
 ) -> Simulated:
     """Simulate lenses, and ordinary sources beside them, as targets of survey ``sim``.
@@ -106,6 +119,8 @@ def simulate_lenses(
         Seed.
     device : str
         Where to compute.
+    arrays : tuple of str
+        Arrays that the shards keep: image, stamp or both.
     progress : callable, optional
         Told after every batch how many sources are done and how many there are.
 
@@ -118,7 +133,7 @@ def simulate_lenses(
         raise UserError(f"--n {n} with --with-nonlenses {n_nonlenses}: give at least one source to simulate")
     camera = find_instrument(instrument)
     k = band_index(camera, band)
-    recipe = Recipe(camera.name, prior, stamp_side(camera, npix), camera.bands[k], seed)
+    recipe = Recipe(camera.name, prior, stamp_side(camera, npix), camera.bands[k], seed, arrays)
     draw_population(1, generator(seed), prior, camera)  # refuses an unknown prior before anything is written
     connect_engine(db).connect().close()
     done = Simulated()
@@ -135,8 +150,8 @@ def simulate_lenses(
             missing = rows[[int(i) not in have for i in rows]]
             done.n_existing += len(rows) - len(missing)
             if len(missing):
-                batch = make(recipe, camera, missing, number, k, device)
-                write_batch(db, tag, missing, batch, camera)
+                batch = make(recipe, camera, missing, k, device)
+                write_batch(db, tag, missing, batch, camera, arrays=arrays)
                 setattr(done, f"n_{kind}es", getattr(done, f"n_{kind}es") + len(missing))
             made += len(rows)
             if progress is not None:
@@ -145,16 +160,29 @@ def simulate_lenses(
 
 
 def lens_batch(
-    recipe: Recipe, camera: Instrument, rows: NDArray[np.int64], number: int, k: int, device: str = "cpu"
+    recipe: Recipe, camera: Instrument, rows: NDArray[np.int64], k: int, device: str = "cpu"
 ) -> Batch:
-    """Lenses of some numbers of batch `number`, whose parameters are always drawn together."""
+    """Lenses of some numbers."""
     tag = recipe.tag("lens")
-    drawn = draw_population(BATCH, generator(hashed_id("draw", tag, number)), recipe.prior, camera)
-    pick = torch.from_numpy(rows - number * BATCH)
-    scene, z_lens, z_source = drawn.scene[pick], drawn.z_lens[pick], drawn.z_source[pick]
-    noise = generator(hashed_id("noise", tag, int(rows[0])), device)
-    image, arc_mag, magnification, snr = lens_images(scene, camera, noise, recipe.npix)
-    n = len(rows)
+    parts = []
+    for block in np.unique(rows // DRAW):
+        drawn = draw_population(DRAW, generator(hashed_id("draw", tag, block)), recipe.prior, camera)
+        pick = torch.from_numpy(rows[rows // DRAW == block] - block * DRAW)
+        parts.append((drawn.scene[pick], drawn.z_lens[pick], drawn.z_source[pick]))
+    scenes, z_lens, z_source = zip(*parts, strict=True)
+    part = Population(LensScene.cat(list(scenes)), torch.cat(z_lens), torch.cat(z_source))
+    return population_batch(part, recipe, camera, k, hashed_id("noise", tag, int(rows[0])), device)
+
+
+def population_batch(
+    drawn: Population, recipe: Recipe, camera: Instrument, k: int, noise_key: int, device: str = "cpu"
+) -> Batch:
+    """Observed images and truth of drawn lenses, among the neighbours that ordinary sources have too."""
+    scene, z_lens, z_source = drawn
+    n = len(scene)
+    chance = generator(noise_key, device)
+    around = render_environment(n, camera, recipe.npix, chance)
+    image, arc_mag, magnification, snr = lens_images(scene, camera, chance, recipe.npix, around=around)
     return Batch(
         image.cpu().numpy().astype(np.float32),
         {
@@ -170,25 +198,27 @@ def lens_batch(
 
 
 def nonlens_batch(
-    recipe: Recipe, camera: Instrument, rows: NDArray[np.int64], number: int, k: int, device: str = "cpu"
+    recipe: Recipe, camera: Instrument, rows: NDArray[np.int64], k: int, device: str = "cpu"
 ) -> Batch:
-    """Ordinary sources of some numbers of batch `number`."""
+    """Ordinary sources of some numbers."""
     tag = recipe.tag("nonlens")
-    chance = generator(hashed_id("draw", tag, number))
-    image, kind = render_nonlenses(BATCH, camera, recipe.npix, chance)
-    pick = torch.from_numpy(rows - number * BATCH)
-    image, kind = image[pick], kind[pick]
+    images, kinds = [], []
+    for block in np.unique(rows // DRAW):
+        drawn, kind = render_nonlenses(DRAW, camera, recipe.npix, generator(hashed_id("draw", tag, block)))
+        pick = torch.from_numpy(rows[rows // DRAW == block] - block * DRAW)
+        images.append(drawn[pick])
+        kinds += [NEGATIVE_KINDS[int(i)] for i in kind[pick]]
+    image = torch.cat(images)
     counts = image.sum((2, 3)).clamp_min(1e-6).double()
     mag = (torch.tensor(camera.zero_point, dtype=torch.float64) - 2.5 * torch.log10(counts)).numpy()
     noise = generator(hashed_id("noise", tag, int(rows[0])))
     n = len(rows)
-    radius = np.full(n, 1.0)
     return Batch(
         observe(image, camera, noise).numpy().astype(np.float32),
         {
             "is_lens": [False] * n,
-            "recipe": [f"{VERSION}: {NONLENS_KINDS[int(i)]}, {camera.name}, {recipe.npix} px" for i in kind],
+            "recipe": [f"{VERSION}: {kind}, {camera.name}, {recipe.npix} px" for kind in kinds],
             "seed": [recipe.seed] * n,
         },
-        phot=total_photometry(mag, radius, camera),
+        phot=total_photometry(mag, np.ones(n), camera),
     )

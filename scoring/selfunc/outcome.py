@@ -1,0 +1,145 @@
+"""What became of injected lenses: read from the tables that the search itself writes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schema.engine import connect_engine, read_frame
+from schema.errors import UserError
+from scoring.selfunc.parameters import IMAGING, SPECTRAL
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STAGES = ("scored", "cut", "graded")
+SOURCE = ("source_mag", "source_x_arcsec", "source_y_arcsec", "source_r_eff_arcsec")
+"""What the second round of a population judges magnifications by."""
+
+_IMAGE = """
+    select target.native_id, injection.z_lens, injection.z_source, injection.recipe, {columns},
+        injection_lens.band, injection_lens.weight, score.probability,
+        candidate.target_id is not null as passed,
+        {grades}
+    from target
+    inner join injection on injection.target_id = target.target_id and injection.is_lens
+    inner join injection_lens on injection_lens.target_id = target.target_id
+    left join current_image_score as score on score.target_id = target.target_id and score.model_id = {model_id}
+    left join image_candidate as candidate
+        on candidate.target_id = target.target_id and candidate.model_id = {model_id}
+    left join consensus on consensus.target_id = target.target_id
+    where target.target_id in (select target_id from selectable where {where})
+"""
+_SPECTRUM = """
+    select target.native_id, injection.recipe, {columns}, score.probability,
+        candidate.target_id is not null as passed,
+        {grades}
+    from target
+    inner join injection on injection.target_id = target.target_id and injection.is_lens
+    inner join spectrum on spectrum.target_id = target.target_id and spectrum.is_primary
+    left join current_score as score
+        on score.spectrum_id = spectrum.spectrum_id and score.model_id = {model_id}
+    left join candidate on candidate.target_id = target.target_id and candidate.model_id = {model_id}
+    left join consensus on consensus.target_id = target.target_id
+    where target.target_id in (select target_id from selectable where {where})
+"""
+_GRADES = """consensus.target_id is not null as graded,
+        coalesce(
+            consensus.verdict in ('A', 'B'),
+            2 * (consensus.n_a + consensus.n_b) >= consensus.n_grade,
+            false
+        ) as accepted"""
+
+
+@dataclass
+class Outcomes:
+    """Injected lenses and what became of them; arrays of shape (n,).
+
+    Attributes
+    ----------
+    native_id : names
+    values : true parameters by name, NaN where there is none
+    weight : density of the prior over that of the draw
+    scored : the model gave a current score
+    reached : selected at the stage asked for; for stage graded: what reaches the reviewers
+    graded, accepted : has a standing grade; A or B
+    band : band of the magnitudes
+    """
+
+    native_id: NDArray[Any]
+    values: dict[str, NDArray[np.float64]]
+    weight: NDArray[np.float64]
+    scored: NDArray[np.bool_]
+    reached: NDArray[np.bool_]
+    graded: NDArray[np.bool_]
+    accepted: NDArray[np.bool_]
+    band: str | None
+
+    def __len__(self) -> int:
+        return len(self.native_id)
+
+
+def read_outcomes(
+    db: str | None, model_id: int, modality: str, stage: str, threshold: float, where: str
+) -> Outcomes:
+    """Outcomes of the injected lenses that a predicate over view selectable selects.
+
+    A lens without a score (too few pixels, no band of the model's) is one that the search does not find.
+    Accepted is the adjudicator's verdict A or B, without a verdict at least half of the standing grades.
+
+    Parameters
+    ----------
+    db : str or None
+        Database.
+    model_id : int
+        Model version.
+    modality : str
+        image or spectrum.
+    stage : str
+        One of `STAGES`. At ``scored`` the probability must reach the threshold; at ``cut`` the lens must stand
+        in view image_candidate or candidate; at ``graded`` people must have graded it A or B besides.
+    threshold : float
+        For stage scored.
+    where : str
+        Checked predicate.
+    """
+    names = tuple(a.name for a in (IMAGING if modality == "image" else SPECTRAL))
+    if modality == "image":
+        names += SOURCE
+        columns = ", ".join(f"injection_lens.{name}" for name in names if not name.startswith("z_"))
+    else:
+        columns = ", ".join(f"injection.{name}" for name in names)
+    sql = (_IMAGE if modality == "image" else _SPECTRUM).format(
+        columns=columns, grades=_GRADES, model_id=int(model_id), where=where
+    )
+    with connect_engine(db, read_only=True).connect() as conn:
+        frame = _read(conn, sql)
+    probability = frame["probability"].to_numpy(dtype=float)
+    passed = frame["passed"].to_numpy(dtype=bool)
+    n = len(frame)
+    bands = sorted(set(frame["band"].dropna())) if "band" in frame else []
+    if len(bands) > 1:
+        raise UserError(
+            f"the injections have magnitudes in bands {', '.join(bands)}; select those of one, for example by "
+            "their name: starts_with(native_id, 'collett2015-hsc')"
+        )
+    with np.errstate(invalid="ignore"):
+        at_threshold = probability >= threshold
+    return Outcomes(
+        frame["native_id"].to_numpy(),
+        {name: frame[name].to_numpy(dtype=float) for name in names},
+        frame["weight"].to_numpy(dtype=float) if "weight" in frame else np.ones(n),
+        np.isfinite(probability),
+        at_threshold if stage == "scored" else passed,
+        frame["graded"].to_numpy(dtype=bool),
+        frame["accepted"].to_numpy(dtype=bool),
+        bands[0] if bands else None,
+    )
+
+
+def _read(conn: Any, sql: str) -> pd.DataFrame:
+    """Rows of a query that holds a predicate, whose colons are no parameters."""
+    return read_frame(conn.execution_options(no_parameters=True), sql.replace(":", "\\:"))

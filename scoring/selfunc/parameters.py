@@ -1,0 +1,116 @@
+"""The parameters that a selection function is a function of: columns of injection_lens and injection."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Any
+
+from schema.errors import UserError
+from scoring.light.instruments import Instrument
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One axis of a selection function.
+
+    Attributes
+    ----------
+    name : str
+        Column of injection_lens, or of injection.
+    label : str
+        For plots, with the unit.
+    lo, hi : float
+        Ends of the measured range.
+    reference : float
+        Value while others vary.
+    """
+
+    name: str
+    label: str
+    lo: float = math.nan
+    hi: float = math.nan
+    reference: float = math.nan
+
+
+THESIS = (
+    Parameter("lens_mag", "lens magnitude {band} [mag]", 18.0, 27.0, 20.0),
+    Parameter("arc_mag", "arc magnitude {band} [mag]", 18.0, 27.0, 22.0),
+    Parameter("lens_r_eff_arcsec", r"lens $r_\mathrm{eff}$ [arcsec]", 0.5, 6.0, 1.0),
+    Parameter("lens_sersic_n", "lens Sérsic $n$", 0.5, 6.0, 4.0),
+    Parameter("theta_e_arcsec", r"Einstein radius $\theta_\mathrm{E}$ [arcsec]", 0.1, 6.0, 1.5),
+    Parameter("lens_ellipticity", "lens ellipticity $1 - q$", 0.0, 0.6, 0.1),
+)
+"""Axes of figure 3.3 of Pourrahmani (2019) with the ranges of figure 4.2.
+
+The thesis prints no range of the ellipticity beside its 0.10, and no values that the other five keep while two of
+them vary: these are ours.
+"""
+
+REDSHIFTS = (Parameter("z_lens", "lens redshift"), Parameter("z_source", "source redshift"))
+
+SPECTRAL = (
+    Parameter("line_flux", r"line flux [$10^{-17}$ erg s$^{-1}$ cm$^{-2}$]"),
+    Parameter("wave_angstrom", "observed wavelength [Å]"),
+    Parameter("fwhm_km_s", "line width [km s$^{-1}$]"),
+    Parameter("skewness", "line skewness"),
+    *REDSHIFTS,
+)
+"""Axes for spectra, columns of table injection."""
+
+IMAGING = (*THESIS, *REDSHIFTS)
+
+FIXED = {
+    "lens_q": 1 / 1.8,
+    "lens_phi_deg": 5.0,
+    "lens_light_phi_deg": 5.0,
+    "source_offset_arcsec": 0.17,
+    "source_offset_angle_deg": 45.0,
+    "source_r_eff_arcsec": 0.6,
+    "source_sersic_n": 0.7,
+    "source_ellipticity": 0.35,
+    "source_phi_deg": -85.0,
+}
+"""What stays fixed, after figure 4.2; docs/selection_function.md says where it was read differently."""
+
+LENS_FLUX_RATIO = {"g": 1.0, "r": 5.5, "i": 20.5}
+SOURCE_FLUX_RATIO = {"g": 1.0, "r": 1.6, "i": 2.6}
+"""Fluxes over those in g (figure 4.2)."""
+
+
+def thesis_parameters(
+    camera: Instrument, npix: int, fix: dict[str, float] | None = None
+) -> tuple[tuple[Parameter, ...], dict[str, float]]:
+    """The six axes for an instrument, and what stays fixed.
+
+    Einstein and effective radii go no further than the stamp's half width, as in smaller stamps than those of
+    HSC most of the thesis's range would lie outside.
+
+    Raises
+    ------
+    UserError
+        A name in `fix` that is neither an axis nor fixed, or a reference outside its axis.
+    """
+    half = 0.5 * npix * camera.pixel_scale_arcsec
+    axes = []
+    fixed = dict(FIXED)
+    given = dict(fix or {})
+    unknown = sorted(set(given) - set(FIXED) - {p.name for p in THESIS})
+    if unknown:
+        allowed = ", ".join([p.name for p in THESIS] + list(FIXED))
+        raise UserError(f"--fix {unknown[0]}: no such parameter; there are {allowed}")
+    for axis in THESIS:
+        if axis.name.endswith("_arcsec") and axis.hi > 1.2 * half:
+            shrink = half / axis.hi
+            axis = replace(axis, hi=half, lo=axis.lo * shrink, reference=axis.reference * shrink)
+        value = given.pop(axis.name, axis.reference)
+        if not axis.lo <= value <= axis.hi:
+            raise UserError(f"--fix {axis.name}={value:g}: allowed is {axis.lo:g} to {axis.hi:g}")
+        axes.append(replace(axis, reference=value))
+    fixed.update(given)
+    return tuple(axes), fixed
+
+
+def as_recipe(axes: tuple[Parameter, ...], fixed: dict[str, Any]) -> dict[str, Any]:
+    """What the rows of a measurement keep of it."""
+    return {"reference": {a.name: a.reference for a in axes}, "fixed": fixed}
