@@ -47,7 +47,7 @@ DEFAULT_CUTS: list[tuple[str, float, str, str]] = [
     ("skewness_min_sigma", 0.0, "", "The skewness must be this many times its error; 0 as in the paper."),
     (
         "asymmetry_max_sigma",
-        2.0,
+        1.0,
         "",
         "A line fails when a blue tail fits better than a Gaussian by this many standard deviations.",
     ),

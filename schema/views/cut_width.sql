@@ -1,6 +1,7 @@
 -- One row per hit, with everything of cut_peak_flux: is the line at least as wide as the spectrograph makes every line?
 -- A standard deviation that stays below width_min_angstrom even with width_max_sigma times its error added is a
--- cosmic ray or a bad pixel: no light has passed the slit of BOSS at that width. Not among the published cuts.
+-- cosmic ray or a bad pixel: no light has passed the slit of BOSS at that width. An error larger than the width itself
+-- says that the fit stuck at its bound, and counts for nothing. Not among the published cuts.
 select
     cut_peak_flux.*,
     coalesce(
@@ -9,7 +10,11 @@ select
             select cut_setting.value from cut_setting
             where cut_setting.name = 'width_max_sigma'
         )
-        * coalesce(cut_peak_flux.sigma_err_angstrom, 0)
+        * case
+            when cut_peak_flux.sigma_err_angstrom < cut_peak_flux.sigma_angstrom
+                then cut_peak_flux.sigma_err_angstrom
+            else 0
+        end
         >= (
             select cut_setting.value from cut_setting
             where cut_setting.name = 'width_min_angstrom'
