@@ -21,6 +21,7 @@ from dashboard import store
 from dashboard.objects import ReviewObject, load_objects
 from dashboard.queues import Ids, Order, QueueSpec, load_order, mixed
 from dashboard.store import Grade, Reviewer
+from schema.errors import UserError
 
 AHEAD = 24
 """Objects loaded in one go."""
@@ -63,6 +64,11 @@ class ReviewSession:
     """
 
     def __init__(self, db: str | None, reviewer: Reviewer, spec: QueueSpec) -> None:
+        if spec.source == "disagreement" and not reviewer.is_adjudicator:
+            raise UserError(
+                f"disagreements are settled by adjudicators, and {reviewer.name} is none; choose another queue, or let "
+                f"someone run: lensmine review reviewers --adjudicator NAME"
+            )
         self.db, self.reviewer, self.spec = db, reviewer, spec
         self.order: Order = load_order(db, spec)
         self.current: Shown | None = None
@@ -85,6 +91,12 @@ class ReviewSession:
             {"r": self.reviewer.reviewer_id},
         ).all()
         self.mine: dict[int, str] = {int(t): str(g) for t, g in mine}
+        self.noted: set[int] = set(
+            conn.execute(
+                sa.text("select target_id from review_note where reviewer_id = :r and removed_at is null"),
+                {"r": self.reviewer.reviewer_id},
+            ).scalars()
+        )
         self.n_given = int(
             conn.execute(
                 sa.text("select count(*) from grade where reviewer_id = :r"), {"r": self.reviewer.reviewer_id}
@@ -99,10 +111,9 @@ class ReviewSession:
         }
         ids = self.order.target_id
         self._open = np.ones(len(ids), dtype=bool)
-        settling = self.spec.source == "disagreement"
-        if self.spec.hide_graded and not settling:
+        if self.spec.hide_graded and not self.settling:
             self._open &= ~np.isin(ids, np.fromiter(self.mine, np.int64, len(self.mine)))
-        if self.spec.hide_enough and not settling:
+        if self.spec.hide_enough and not self.settling:
             done = conn.execute(
                 sa.text("select target_id from grade_count where n_grade >= :n"), {"n": self.enough_at}
             ).scalars()
@@ -121,7 +132,12 @@ class ReviewSession:
     @property
     def blind(self) -> bool:
         """Whether calibrators are mixed in, so that nothing may tell them from the rest."""
-        return self.rate > 0 and bool(self.truth) and self.spec.source != "disagreement"
+        return self.rate > 0 and bool(self.truth) and not self.settling
+
+    @property
+    def settling(self) -> bool:
+        """Whether grades given here are verdicts on disagreements."""
+        return self.spec.source == "disagreement"
 
     @property
     def n_left(self) -> int:
@@ -243,14 +259,13 @@ class ReviewSession:
         self, target_id: int, letter: str, token: str, seconds: float | None, *, revealed: bool = False
     ) -> int:
         """Save a grade of any object of this queue."""
-        settling = self.spec.source == "disagreement" and self.reviewer.is_adjudicator
         given = Grade(
             target_id,
             letter,
             token,
             queue=self.spec.name,
             is_calibrator=self.blind and target_id in self.truth and not revealed,
-            is_adjudication=settling,
+            is_adjudication=self.settling,
             seconds=None if seconds is None else round(seconds, 2),
             shown={**self._models(target_id), "revealed": revealed},
         )

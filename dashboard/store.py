@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 
 import sqlalchemy as sa
 
-from schema.engine import connect_engine
+from schema.engine import connect_engine, database_file
 from schema.errors import DataError, TransientError, UserError
 from schema.ids import hashed_id
 from schema.tables import calibrator, cut_setting, grade, review_note, reviewer, saved_query
@@ -66,7 +66,18 @@ def _engine(db: str | None, read_only: bool, stamp: str) -> sa.Engine:
 
 
 def engine(db: str | None, *, read_only: bool = False) -> sa.Engine:
-    """Engine of a database whose migration was checked when the page began; opens a connection when asked."""
+    """Engine of a database whose migration was checked when the page began; opens a connection when asked.
+
+    Raises
+    ------
+    UserError
+        When the DuckDB file has gone: opening it for writing would make an empty one.
+    """
+    file = database_file(db)
+    if file is not None and not file.exists():
+        raise UserError(
+            f"no database at {file}; put it back, or make one with: lensmine db upgrade --db {file}"
+        )
     return _engine(db, read_only, os.environ.get("LENSMINE_DB", ""))
 
 

@@ -340,7 +340,7 @@ def _known(session: ReviewSession, one: ReviewObject, on: Shown) -> None:
         if rows
         else "<div class='lm-sub'>No model scored it.</div>"
     )
-    open_ = not session.blind or on.revealed or one.target_id in session.mine
+    open_ = not session.blind or on.revealed or one.target_id in session.mine or session.settling
     if not open_:
         st.button(
             "Show identity", key=f"reveal_{on.token}", shortcut="I", on_click=_reveal, args=(on,),
@@ -383,10 +383,10 @@ def table(head: list[str], rows: list[list[Any]]) -> str:
 def _notes(session: ReviewSession, one: ReviewObject) -> None:
     """My comments and tags, and those of others once I have graded."""
     db, me = current().db, session.reviewer.reviewer_id
-    graded = one.target_id in session.mine
+    graded = one.target_id in session.mine or session.settling
     notes = (
         store.reading(db, lambda conn: store.notes_of(conn, one.target_id))
-        if _has_notes(session, one, graded)
+        if graded or one.target_id in session.noted
         else []
     )
     mine = [n for n in notes if n["reviewer_id"] == me]
@@ -397,7 +397,7 @@ def _notes(session: ReviewSession, one: ReviewObject) -> None:
     )  # fmt: skip
     for tag in set(chosen) - set(tags):
         store.add_note(db, me, one.target_id, uuid.uuid4().hex, tag=tag)
-        _noted(session, one)
+        session.noted.add(one.target_id)
     for tag in set(tags) - set(chosen):
         store.remove_note(db, me, tags[tag])
     serial = st.session_state.setdefault("note_serial", 0)
@@ -413,22 +413,13 @@ def _notes(session: ReviewSession, one: ReviewObject) -> None:
         _others(one)
 
 
-def _has_notes(session: ReviewSession, one: ReviewObject, graded: bool) -> bool:
-    """Whether to ask for notes: of a fresh object nobody's are shown, and I have written none."""
-    return graded or one.target_id in st.session_state.setdefault("noted", set())
-
-
-def _noted(session: ReviewSession, one: ReviewObject) -> None:
-    st.session_state.setdefault("noted", set()).add(one.target_id)
-
-
 def _comment(session: ReviewSession, one: ReviewObject, key: str) -> None:
     try:
         body = st.session_state[key]
         if store.add_note(
             current().db, session.reviewer.reviewer_id, one.target_id, uuid.uuid4().hex, body=body
         ):
-            _noted(session, one)
+            session.noted.add(one.target_id)
             st.session_state["note_serial"] += 1
     except LensmineError as exc:
         st.session_state["message"] = f"Comment not saved, press Enter again: {exc}"
