@@ -79,6 +79,7 @@ def ablation(
     ] = 5000,
     pretrain_steps: Annotated[int, typer.Option("--pretrain-steps", min=1, help="Of the generator.")] = 1000,
     cycle_steps: Annotated[int, typer.Option("--cycle-steps", min=1, help="Of the generator.")] = 150,
+    gan_batch: Annotated[int, typer.Option("--gan-batch", min=2, help="Its batches.")] = 32,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -95,7 +96,7 @@ def ablation(
     _threads(threads)
     config = AblationConfig(steps=steps, seeds=tuple(range(1, seeds + 1)))
     tell = None if quiet else lambda line: console.err.print(line, markup=False)
-    generate = GanConfig(pretrain_steps=pretrain_steps, cycle_steps=cycle_steps)
+    generate = GanConfig(pretrain_steps=pretrain_steps, cycle_steps=cycle_steps, batch_size=gan_batch)
     rows = summary(run_ablation(out, config, generate, pool, test_lenses, test_ordinary, tell))
     if as_json:
         console.print_json(rows)

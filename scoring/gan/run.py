@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from schema.errors import UserError
 from scoring.gan.ablation import AblationConfig, Pools, Stamps, ablate
 from scoring.gan.stamps import simulated_stamps, stamps_of
-from scoring.gan.train import GanConfig, Progress, augment
+from scoring.gan.train import GanConfig, Progress, augment, pretrain
 from scoring.models.lens_gan import LensGan
 
 TEST_SEED = 7_000_003
@@ -135,6 +135,8 @@ def run_ablation(
     lenses, ordinary = simulated_stamps(out / "train", known, pool, 1)
     test = simulated_stamps(out / "test", test_lenses, test_ordinary, TEST_SEED)
 
+    start = out / "pretrained.pt"
+
     def draw(few: NDArray[np.uint8], seed: int) -> NDArray[np.uint8]:
         path = out / f"gan-{seed}.pt"
         seen: set[str] = set()
@@ -144,7 +146,10 @@ def run_ablation(
                 seen.add(name)
                 tell(f"  generator, {name}: {total} steps")
 
-        return augment(few, ordinary, replace(generate, seed=seed), path, stage)
+        if not start.is_file():  # ordinary stamps teach the same whatever the lenses, so once is enough
+            torch.save(pretrain(ordinary, generate, stage), start)
+        state = torch.load(start, weights_only=True)
+        return augment(few, ordinary, replace(generate, seed=seed), path, stage, state)
 
     return ablate(Pools(lenses, ordinary, *test), draw, config, out=out / "results.jsonl", tell=tell)
 

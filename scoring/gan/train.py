@@ -164,6 +164,7 @@ def augment(
     config: GanConfig,
     checkpoint: Path | None = None,
     progress: Progress | None = None,
+    pretrained: dict[str, Any] | None = None,
 ) -> NDArray[np.uint8]:
     """Generated lenses: `cycles` x `per_cycle` stamps after pretraining on ordinary ones.
 
@@ -178,6 +179,8 @@ def augment(
         File that is written after pretraining and after each cycle; a run that finds it goes on from there.
     progress : callable, optional
         Called with the stage, steps done and steps in all.
+    pretrained : dict, optional
+        State of a pair that has seen ordinary stamps already, as `pretrain` gives it.
 
     Returns
     -------
@@ -201,8 +204,7 @@ def augment(
     kept: list[NDArray[np.uint8]] = []
     start: dict[str, Any] | None = _read(checkpoint, config) if checkpoint is not None else None
     if start is None:
-        pair.fit(ordinary, config.pretrain_steps, _teller(progress, "ordinary stamps", config.pretrain_steps))
-        start = {"pretrained": deepcopy(pair.state()), "made": []}
+        start = {"pretrained": pretrained or pretrain(ordinary, config, progress), "made": []}
         _write(checkpoint, config, start)
     kept.extend(np.asarray(made) for made in start["made"])
     for cycle in range(len(kept), config.cycles):
@@ -214,6 +216,15 @@ def augment(
         start["last"] = deepcopy(pair.generator.state_dict())
         _write(checkpoint, config, start)
     return np.concatenate(kept)
+
+
+def pretrain(
+    ordinary: NDArray[np.uint8], config: GanConfig, progress: Progress | None = None
+) -> dict[str, Any]:
+    """State of a pair trained on ordinary stamps of shape (n, channels, 64, 64)."""
+    pair = Pair(config)
+    pair.fit(ordinary, config.pretrain_steps, _teller(progress, "ordinary stamps", config.pretrain_steps))
+    return deepcopy(pair.state())
 
 
 def _teller(progress: Progress | None, stage: str, total: int) -> Callable[[int], None] | None:

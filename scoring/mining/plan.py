@@ -38,6 +38,7 @@ class MineConfig:
     hard_weight : how many times a hard negative stands among the negatives
     epochs : of each round
     simulated : lenses to simulate when `positives` is None
+    start : ``shipped``, ``fresh``, or a weights file that the first round starts from
     seed : of the draw, the weights and the batches
     """
 
@@ -52,6 +53,7 @@ class MineConfig:
     hard_weight: int = 5
     epochs: int = 20
     simulated: int = 3200
+    start: str = "shipped"
     seed: int = 1
 
     def __post_init__(self) -> None:
