@@ -163,6 +163,7 @@ def test_each_cut_drops_its_own(search: Search) -> None:
     search.hit(17, 4580.0, fit={"sigma_angstrom": 0.5, "sigma_err_angstrom": 0.1})
     search.hit(18, 4610.0, fit={"sigma_angstrom": 0.5, "sigma_err_angstrom": 0.3})
     search.hit(19, 4640.0, z=2.9)
+    search.hit(20, 4670.0, fit={"sigma_angstrom": 0.5, "sigma_err_angstrom": 240.0})
     search.write()
     with search.engine.begin() as conn:
         lamp = {
@@ -175,10 +176,10 @@ def test_each_cut_drops_its_own(search: Search) -> None:
     failed = {
         1: None, 2: "fit", 3: "fit", 4: "peak_flux", 5: None, 6: "bad_pixel", 7: "bad_pixel", 8: None,
         9: "bad_pixel", 10: None, 11: "asymmetry", 12: "oii", 13: None, 14: None, 15: "fit", 16: "fit",
-        17: "width", 18: None, 19: "source",
+        17: "width", 18: None, 19: "source", 20: "width",
     }  # fmt: skip
     assert search.first_failed() == failed
-    published = {10: "skewness", 11: "skewness", 17: None, 19: None}
+    published = {10: "skewness", 11: "skewness", 17: None, 19: None, 20: None}
     assert search.first_failed("first_failed_cut_published") == {**failed, **published}
     cuts = search.read("hit_cut")
     assert cuts[2]["fit_status"] == "not fitted yet"
@@ -206,8 +207,8 @@ def test_thresholds_are_read_from_the_table(search: Search) -> None:
 
 def test_asymmetry_asks_whether_the_blue_tail_is_significant(search: Search) -> None:
     tails = {
-        1: (-5.0, 3.99),
-        2: (-5.0, 4.01),
+        1: (-5.0, 0.99),
+        2: (-5.0, 1.01),
         3: (-20.0, -0.001),
         4: (5.0, 100.0),
         5: (0.0, 0.0),
@@ -223,9 +224,9 @@ def test_asymmetry_asks_whether_the_blue_tail_is_significant(search: Search) -> 
     assert {k: bool(r["passes_skewness"]) for k, r in found.items()} == {
         1: False, 2: False, 3: False, 4: True, 5: False, 6: True
     }  # fmt: skip
-    assert found[2]["asymmetry_sigma"] == pytest.approx(-(4.01**0.5))
+    assert found[2]["asymmetry_sigma"] == pytest.approx(-(1.01**0.5))
     assert found[4]["asymmetry_sigma"] == pytest.approx(10.0)
-    search.set("asymmetry_max_sigma", 1.9)
+    search.set("asymmetry_max_sigma", 0.9)
     assert search.first_failed()[1] == "asymmetry"
 
 

@@ -109,7 +109,7 @@ def test_explain_says_which_cut_dropped_it(hits: Search, db: str) -> None:
     assert verdict["first_failed_cut"] == "asymmetry"
     assert verdict["first_failed_cut_published"] == "skewness"
     assert "it fails the published cut" in verdict["reason"]
-    assert verdict["reason"].endswith("asked: at least -2; as published: skewness above 0")
+    assert verdict["reason"].endswith("asked: at least -1; as published: skewness above 0")
     steps = {s["step"]: s for s in verdict["steps"]}
     assert list(steps) == [
         "hit", "fit", "peak_flux", "width", "airglow", "rest_frame", "bad_pixel", "known_lens", "asymmetry",
