@@ -2,6 +2,7 @@
 
     python -m benchmarks.bench_ingest
     python -m benchmarks.bench_ingest --postgresql postgresql://user@host/empty_database
+    python -m benchmarks.bench_ingest --rows 5800000 --files 0 --rss
 
 The table is specObj-like: 40 columns of the real layout. A row counts when target (with its HEALPix
 cell), spec_obj and the epochs are committed. Its reference is astropy.table.Table.read, to_pandas and
@@ -9,14 +10,22 @@ to_sql into a table of the same database, on a part of the rows. The spec files 
 mock survey, 236 columns in HDU 2; a file counts when its pixels are in a shard on disk and its rows are
 committed. Their reference is astropy.io.fits reading every column of HDU 1 and HDU 2, in one process and
 without writing anything. Files are read from the page cache.
+
+With --rss each table is ingested by ``lensmine ingest sdss`` in a process of its own, whose start counts
+into the time, and its peak memory is told: resident, and without the pages of the mapped file, which the
+system takes back when it needs them.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import re
 import resource
+import subprocess
+import sys
 import tempfile
 import time
 import warnings
@@ -51,17 +60,41 @@ FLOATS = [
 INTEGERS = ["TILE", "DOF", "ZWARNING", "ANYANDMASK", "ANYORMASK", "ZWARNING_NOQSO"]
 
 
+WRITTEN_AT_ONCE = 1_000_000
+"""Rows made and written at once, so that a table may be larger than memory."""
+
+
 def write_table(path: Path, n: int) -> int:
     """A specObj-like table of n rows and 40 columns; returns the number of columns."""
-    rng = np.random.default_rng(1)
-    plate, fiber = 266 + np.arange(n) // 640, 1 + np.arange(n) % 640
+    part = path.with_name("part.fits")
+    with open(path, "wb") as whole:
+        for first in range(0, n, WRITTEN_AT_ONCE):
+            _table_part(first, min(WRITTEN_AT_ONCE, n - first)).writeto(part, overwrite=True)
+            with fits.open(part) as hdus, open(part, "rb") as written:
+                header, at = hdus[1].header, hdus[1].fileinfo()["datLoc"]
+                width, rows = header["NAXIS1"], header["NAXIS2"]
+                if not first:
+                    whole.write(hdus[0].header.tostring().encode())
+                    header["NAXIS2"] = n
+                    whole.write(header.tostring().encode())
+                written.seek(at)
+                whole.write(written.read(width * rows))
+        whole.write(bytes(-whole.tell() % 2880))
+    part.unlink()
+    return int(header["TFIELDS"])
+
+
+def _table_part(first: int, n: int) -> fits.BinTableHDU:
+    rng = np.random.default_rng(1 + first)
+    serial = first + np.arange(n)
+    plate, fiber = 266 + serial // 640, 1 + serial % 640
     mjd = 51_600 + plate % 4000
     packed = (plate.astype("u8") << 50) | (fiber.astype("u8") << 38) | ((mjd - 50_000).astype("u8") << 24)
     columns = [
         fits.Column(
             "SPECOBJID", "22A", array=np.char.rjust((packed | np.uint64(26 << 10)).astype("S20"), 22)
         ),
-        fits.Column("BESTOBJID", "19A", array=(1237650000000000000 + np.arange(n)).astype("S19")),
+        fits.Column("BESTOBJID", "19A", array=(1237650000000000000 + serial).astype("S19")),
         fits.Column("RUN2D", "6A", array=np.full(n, "26")),
         fits.Column("PLATE", "J", array=plate),
         fits.Column("MJD", "J", array=mjd),
@@ -76,8 +109,7 @@ def write_table(path: Path, n: int) -> int:
     ]
     columns += [fits.Column(k, "E", array=rng.uniform(0.0, 3.0, n)) for k in FLOATS]
     columns += [fits.Column(k, "J", array=rng.integers(0, 64, n)) for k in INTEGERS]
-    fits.BinTableHDU.from_columns(columns).writeto(path)
-    return len(columns)
+    return fits.BinTableHDU.from_columns(columns)
 
 
 def reference_rows(path: Path, part: Path, db: str, n: int) -> float:
@@ -99,21 +131,50 @@ def reference_rows(path: Path, part: Path, db: str, n: int) -> float:
     return n / seconds
 
 
-def bench_rows(path: Path, folder: Path, db: str, n: int, n_reference: int) -> dict[str, float | str]:
+def bench_rows(
+    path: Path, folder: Path, db: str, n: int, n_reference: int, apart: bool
+) -> dict[str, float | str]:
     """Ingest the table into an empty database."""
     upgrade(db)
     plain = reference_rows(path, folder / f"part-{time.monotonic_ns()}.fits", db, n_reference)
+    memory = {}
     began = time.perf_counter()
-    done = ingest_sdss([str(path)], db)
+    if apart:
+        memory = ingest_apart(path, db)
+    else:
+        ingest_sdss([str(path)], db)
     seconds = time.perf_counter() - began
     with connect_engine(db).connect() as conn:
         name = dialect_name(conn)
         held = conn.execute(
             sa.text("select count(*) from spec_obj o join target t on t.target_id = o.target_id")
         )
-        assert held.scalar_one() == done.rows == n
+        assert held.scalar_one() == n
     wanted = 300e3 if name == "duckdb" else 100e3
-    return {"what": f"specObj rows, {name}", "per_s": n / seconds, "reference": plain, "wanted": wanted}
+    told: dict[str, float | str] = {
+        "what": f"specObj rows, {name}",
+        "per_s": n / seconds,
+        "reference": plain,
+        "wanted": wanted,
+    }
+    return told | memory
+
+
+def ingest_apart(path: Path, db: str) -> dict[str, float | str]:
+    """Ingest in another process; its peak memory [GB], looked up every 20 ms."""
+    program = "import lensmine; lensmine.app()"
+    command = [sys.executable, "-c", program, "ingest", "sdss", str(path), "--db", db, "--json"]
+    peak = {"VmHWM": 0, "RssAnon": 0}
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL) as child:
+        while child.poll() is None:
+            with contextlib.suppress(OSError):
+                status = Path(f"/proc/{child.pid}/status").read_text()
+                for key, value in re.findall(r"^(VmHWM|RssAnon):\s*(\d+) kB", status, re.MULTILINE):
+                    peak[key] = max(peak[key], int(value))
+            time.sleep(0.02)
+    if child.returncode:
+        raise RuntimeError(f"ingest ended with exit code {child.returncode}")
+    return {"peak_resident_gb": peak["VmHWM"] * 1024 / 1e9, "peak_own_gb": peak["RssAnon"] * 1024 / 1e9}
 
 
 def bench_files(folder: Path, n: int, n_reference: int) -> dict[str, float | str]:
@@ -158,6 +219,7 @@ def main() -> None:
     parser.add_argument("--reference-rows", type=int, default=20_000)
     parser.add_argument("--reference-files", type=int, default=100)
     parser.add_argument("--postgresql", metavar="URL", help="an empty database on a server")
+    parser.add_argument("--rss", action="store_true", help="ingest rows in a process apart, tell its memory")
     parser.add_argument("--json", action="store_true")
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
@@ -169,7 +231,7 @@ def main() -> None:
             n_columns = write_table(path, args.rows)
             assert n_columns == 40
             for db in [str(folder / "rows.duckdb"), *([args.postgresql] if args.postgresql else [])]:
-                results.append(bench_rows(path, folder, db, args.rows, args.reference_rows))
+                results.append(bench_rows(path, folder, db, args.rows, args.reference_rows, args.rss))
         if args.files:
             results.append(bench_files(folder, args.files, args.reference_files))
     for r in results:
@@ -184,6 +246,12 @@ def main() -> None:
             f"{r['what']:32s} {r['per_s']:12,.0f} {r['reference']:12,.1f} {r['ratio']:8.0f} "
             f"{r['wanted']:10,.0f}"
         )
+    for r in results:
+        if "peak_own_gb" in r:
+            print(
+                f"{r['what']}: peak memory of the ingest {r['peak_own_gb']:.2f} GB, "
+                f"{r['peak_resident_gb']:.2f} GB with pages of the file"
+            )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
     print(f"{os.cpu_count()} cores, load average {load:.1f}, peak memory of this process {peak:.1f} GB")
 
