@@ -236,7 +236,7 @@ def _write(path: Path | None, config: GanConfig, state: dict[str, Any]) -> None:
         return
     partial = path.with_name(path.name + ".tmp")
     made = [torch.from_numpy(m) for m in state["made"]]
-    held = {k: state[k] for k in ("pretrained", "last") if k in state}
+    held: dict[str, Any] = {k: state[k] for k in ("pretrained", "last") if k in state}
     torch.save({"config": asdict(config), "made": made, **held}, partial)
     partial.replace(path)
 
