@@ -10,6 +10,7 @@ import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -78,16 +79,31 @@ class Mix:
     bright_arcs : share of lenses with a source brighter by up to 2 magnitudes, as those that are found first
     field_galaxies : share of ordinary sources made of field galaxies instead of galaxies as the lenses'
     min_snr : signal to noise of the arcs below which a lens is not shown
+    min_theta : least Einstein radius [arcsec]
+    full_theta : Einstein radius from which all lenses are shown; below it a share in proportion, since narrow lenses
+        are the most and the least told from one galaxy [arcsec]
+    full_z : redshift of the lens, likewise
+    fainter : galaxies are fainter than Collett's by up to this, evenly drawn [mag]; known HSC lenses have i of 19
+        to 20.5 (Sonnenfeld et al. 2018), his brightest galaxies 17
     """
 
     near_lenses: float = 0.6
     bright_arcs: float = 0.5
     field_galaxies: float = 0.3
     min_snr: float = 15.0
+    min_theta: float = 0.4
+    full_theta: float = 1.0
+    full_z: float = 0.01
+    fainter: float = 0.0
 
+
+MIXES: dict[str, Mix] = {
+    "space": Mix(),
+    "hsc": Mix(near_lenses=0.0, bright_arcs=0.8, min_snr=30.0, min_theta=0.8, full_theta=1.6, full_z=0.8, fainter=2.0),
+}
+"""What is drawn for each family."""
 
 NEAR_Z = 0.35
-MIN_THETA = 0.4
 MODEL_ERROR = 0.05
 
 KINDS = ("lens", "ordinary", "bare", "beside")
@@ -103,7 +119,15 @@ def family(name: str) -> tuple[View, ...]:
 
 def describe(name: str, mix: Mix | None = None) -> dict[str, Any]:
     """The recipe as plain values, for cards."""
-    return {"family": name, "views": [asdict(view) for view in family(name)], "mix": asdict(mix or Mix())}
+    return {"family": name, "views": [asdict(view) for view in family(name)], "mix": asdict(mix or MIXES[name])}
+
+
+def stream(*key: int) -> torch.Generator:
+    """Generator of one chunk of one set: every number of the key counts.
+
+    A CPU generator uses the low 32 bits of its seed alone, so the key is hashed into them.
+    """
+    return torch.Generator().manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
 
 def vary(view: View, generator: torch.Generator) -> Instrument:
@@ -132,17 +156,17 @@ class Drawn(NamedTuple):
 def draw_scene(n: int, instrument: Instrument, npix: int, dice: Dice, mix: Mix) -> tuple[LensScene, Light]:
     """About n to 8 n lenses of Collett's (2015) galaxies, before anything is asked of their arcs but their place.
 
-    His deflectors, sources and densities; the Einstein radius is at least 0.4 arcsec and 0.8 of the seeing, and 0.35 of the stamp at
+    His deflectors, sources and densities; the Einstein radius is at least `mix.min_theta` and 0.8 of the seeing, and 0.35 of the stamp at
     most. Mass follows light as in SLACS (Koopmans et al. 2006, ApJ 649, 599).
     """
     seeing, side = min(instrument.psf_fwhm_arcsec), npix * instrument.pixel_scale_arcsec
-    m = 96 * n
+    m = 192 * n
     sigma, z = draw_deflectors(m, dice)
     source = field_galaxies(m, dice, 20.5, 27.0)
     theta_e = sis_einstein_radius(sigma, z, source.z)
     behind = theta_e / sis_einstein_radius(sigma, torch.zeros_like(z), source.z)
-    seen = dice.below(m, behind**2) & (theta_e > max(0.8 * seeing, MIN_THETA)) & (theta_e < 0.35 * side)
-    seen &= dice.below(m, theta_e)  # the narrowest are the most, and few of them are ever told from one galaxy
+    seen = dice.below(m, behind**2) & (theta_e > max(0.8 * seeing, mix.min_theta)) & (theta_e < 0.35 * side)
+    seen &= dice.below(m, theta_e / mix.full_theta) & dice.below(m, z / mix.full_z)
     seen &= dice.below(m, torch.where(z < NEAR_Z, 1.0, 1.0 - mix.near_lenses))
     bx, by = dice.disc(m)
     magnification = 2 / torch.sqrt(bx**2 + by**2 + 0.5 * (source.r_eff / theta_e.clamp_min(1e-3)) ** 2 + 1e-6)
@@ -153,6 +177,7 @@ def draw_scene(n: int, instrument: Instrument, npix: int, dice: Dice, mix: Mix) 
     pick = seen.nonzero()[:, 0][: 8 * n]
     n, sigma, z, theta_e, bx, by, source = len(pick), *(v[pick] for v in (sigma, z, theta_e, bx, by)), source.take(pick)
     lens = early_types(sigma, z, dice)
+    lens = lens._replace(mag_i=lens.mag_i + dice.uniform(n, 0.0, mix.fainter))
     shear = (0.05 * dice.normal(n).abs()).clamp_max(0.2)
     toward, half = dice.uniform(n, 0.0, 2 * math.pi), instrument.pixel_scale_arcsec / 2
     x, y = dice.uniform(n, -half, half), dice.uniform(n, -half, half)

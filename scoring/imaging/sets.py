@@ -15,9 +15,8 @@ from torch import Tensor
 
 from schema.errors import DataError
 from schema.image_shards import percentile_stamp
-from scoring.imaging.scenes import CHUNK, KINDS, Mix, View, describe, family, lenses, ordinary
+from scoring.imaging.scenes import CHUNK, KINDS, MIXES, Mix, View, describe, family, lenses, ordinary, stream
 from scoring.light.instruments import get_instrument
-from scoring.train import seeded
 
 if TYPE_CHECKING:
     from scoring.models.image_base import ImageModel
@@ -166,20 +165,20 @@ def simulate(folder: Path, name: str, n_lens: int, n_ordinary: int, seed: int, m
     `n_lens` lenses, as many near misses (their galaxies without lensing), and `n_ordinary` survey sources, in files
     KIND-VIEW.npy, float16, in units of the sky's noise.
     """
-    mix = mix or Mix()
+    views, mix = family(name), mix or MIXES[name]
     folder.mkdir(parents=True, exist_ok=True)
     recipe = {**describe(name, mix), "n_lens": n_lens, "n_ordinary": n_ordinary, "seed": seed}
     stated = folder / "recipe.json"
     if stated.is_file() and json.loads(stated.read_text()) != json.loads(json.dumps(recipe)):
         raise DataError(f"{folder} holds images of another recipe: name another folder, or remove it")
     stated.write_text(json.dumps(recipe, indent=1) + "\n")
-    for v, view in enumerate(family(name)):
+    for v, view in enumerate(views):
         name_of = view.instrument
-        _fill(folder, f"{name_of}-lens", round(n_lens * view.share), view, mix, seed * 64 + v * 8)
-        _fill(folder, f"{name_of}-ordinary", round(n_ordinary * view.share), view, mix, seed * 64 + v * 8 + 1)
+        _fill(folder, f"{name_of}-lens", round(n_lens * view.share), view, mix, (seed, v, 0))
+        _fill(folder, f"{name_of}-ordinary", round(n_ordinary * view.share), view, mix, (seed, v, 1))
 
 
-def _fill(folder: Path, stem: str, total: int, view: View, mix: Mix, seed: int) -> None:
+def _fill(folder: Path, stem: str, total: int, view: View, mix: Mix, key: tuple[int, int, int]) -> None:
     """Images of one view chunk by chunk; STEM.done says how many are there."""
     done = folder / f"{stem}.done"
     at = int(done.read_text()) if done.is_file() else 0
@@ -190,7 +189,7 @@ def _fill(folder: Path, stem: str, total: int, view: View, mix: Mix, seed: int) 
     files = {kind: _open(folder / f"{view.instrument}-{kind}.npy", (n, *shape), at > 0) for kind, n in kinds.items()}
     filled = dict.fromkeys(kinds, 0) if not at else json.loads(done.with_suffix(".json").read_text())
     while at < total:
-        generator, n = seeded(seed, at // CHUNK), min(CHUNK, total - at)
+        generator, n = stream(*key, at // CHUNK), min(CHUNK, total - at)
         if "ordinary" in kinds:
             made = {"ordinary": ordinary(n, view, mix, generator)}
         else:

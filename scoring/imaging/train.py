@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from schema.errors import DataError, UserError
 from scoring.evaluate.metrics import roc_area, roc_curve
 from scoring.imaging.augment import random_crops, symmetries
+from scoring.imaging.scenes import stream
 from scoring.imaging.sets import ImageSet, Prepared
 
 if TYPE_CHECKING:
@@ -171,8 +172,8 @@ def fit(
     while epoch < config.epochs:
         started, losses, seen = time.monotonic(), [], 0
         rng = np.random.default_rng((config.seed, epoch))
-        torch.manual_seed((config.seed << 16) + epoch)
-        generator = torch.Generator().manual_seed((config.seed << 20) + epoch)
+        torch.manual_seed(stream(config.seed, epoch, 1).initial_seed())
+        generator = stream(config.seed, epoch)
         network.train()
         order = rng.permutation(len(lens))[: config.positives]
         if len(order) >= half:

@@ -11,6 +11,7 @@ bands) million multiply-adds in plain 3x3 convolutions.
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -81,7 +82,7 @@ def galaxy_shape(x: Tensor, rounds: int = 4, core: float = 1.6, size: float = 4.
     xs = torch.arange(2 * half, device=x.device, dtype=x.dtype) - half + (0.5 if w % 2 == 0 else 0.0)
     ys = torch.arange(2 * half, device=x.device, dtype=x.dtype) - half + (0.5 if h % 2 == 0 else 0.0)
     cx, cy = x.new_zeros(len(x), 1), x.new_zeros(len(x), 1)
-    for _ in range(rounds):
+    for _ in range(2 * rounds):
         gx = torch.exp(-0.5 * ((xs - cx) / core) ** 2)  # (n, 32)
         gy = torch.exp(-0.5 * ((ys - cy) / core) ** 2)
         row, column = (x @ gx[:, :, None])[:, :, 0] * gy, (gy[:, None, :] @ x)[:, 0] * gx
@@ -127,12 +128,13 @@ def smooth_galaxy(x: Tensor, centre: Tensor, ellipticity: Tensor) -> Tensor:
     xs = torch.arange(w, device=x.device, dtype=x.dtype) - (w - 1) / 2 - centre[:, :1]
     ys = torch.arange(h, device=x.device, dtype=x.dtype) - (h - 1) / 2 - centre[:, 1:]
     radius = _radius2(xs, ys, ellipticity).clamp_min(0.0).sqrt().flatten(1)  # (n, h*w)
-    edges = torch.tensor(RING_EDGES, device=x.device, dtype=x.dtype)
-    upper = torch.bucketize(radius, edges).clamp(1, len(edges) - 1)
-    low = edges[upper - 1]
-    share = ((radius - low) / (edges[upper] - low)).clamp(0.0, 1.0)  # of the way from one radius to the next
+    upper_of, low_of, width_of = _ring_tables(x.device)
+    half = (radius * 2).long().clamp_max(len(upper_of) - 1).flatten()  # index_select is much faster than bucketize
+    upper = upper_of.index_select(0, half).view_as(radius)
+    low, width = low_of.index_select(0, half).view_as(radius), width_of.index_select(0, half).view_as(radius)
+    share = ((radius - low) * width).clamp(0.0, 1.0)  # of the way from one radius to the next
     near = upper - 1 + (share > 0.5)
-    flat, rings = x.flatten(2), x.new_zeros((n, bands, len(edges)))
+    flat, rings = x.flatten(2), x.new_zeros((n, bands, len(RING_EDGES)))
     at = near[:, None].expand(n, bands, h * w)
     pixels = rings[:, 0].scatter_add(1, near, torch.ones_like(radius))[:, None]
     mean = rings.scatter_add(2, at, flat) / pixels.clamp_min(1.0)
@@ -146,6 +148,14 @@ def smooth_galaxy(x: Tensor, centre: Tensor, ellipticity: Tensor) -> Tensor:
     level = torch.minimum(level, peak)  # rings too small for a pixel, in the middle
     inner, outer = (level.gather(2, i[:, None].expand(n, bands, h * w)) for i in (upper - 1, upper))
     return torch.lerp(inner, outer, share[:, None]).reshape(x.shape)
+
+
+@functools.cache
+def _ring_tables(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """For every half pixel of radius: the next edge's number, the edge before, and one over their distance."""
+    edges = torch.tensor(RING_EDGES)  # all are multiples of half a pixel
+    upper = torch.bucketize(torch.arange(0.25, RING_EDGES[-1], 0.5), edges)
+    return upper.to(device), edges[upper - 1].to(device), (1 / (edges[upper] - edges[upper - 1])).to(device)
 
 
 def squash(x: Tensor) -> Tensor:
@@ -238,7 +248,7 @@ class Arclet(ImageModel):
     npix = 60
     field_arcsec = 6.0
     default_recipe = "space"
-    preprocessing = (noise_units, galaxy_shape, _radius2, smooth_galaxy, squash)
+    preprocessing = (noise_units, galaxy_shape, _radius2, smooth_galaxy, _ring_tables, squash)
     config_class = ArcletConfig
     config: ArcletConfig
 
@@ -264,7 +274,7 @@ class ArcletGRI(ImageModel):
     npix = 64
     field_arcsec = None
     default_recipe = "hsc"
-    preprocessing = (noise_units, galaxy_shape, _radius2, smooth_galaxy, squash)
+    preprocessing = (noise_units, galaxy_shape, _radius2, smooth_galaxy, _ring_tables, squash)
     config_class = ArcletConfig
 
     def __init__(self, config: ArcletConfig | None = None) -> None:
