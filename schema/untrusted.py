@@ -118,14 +118,14 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
                         "an adjudicator may read it"
                     )
                 return _fetch(conn, query, most)
-        except LensmineError:
-            raise
         except Exception as exc:
             text = " ".join(str(exc).strip().split("\n")[:3])
             if "INTERRUPT" in text.upper() or "canceling statement" in text:
                 raise UserError(
                     f"the query ran longer than {asked['limit_s']:g} s and was stopped; narrow it, or add a limit"
                 ) from exc
+            if isinstance(exc, LensmineError):
+                raise
             raise UserError(f"the database refuses the query: {text}") from exc
         finally:
             stop.cancel()

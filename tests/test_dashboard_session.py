@@ -1,0 +1,230 @@
+"""Going through a queue: filters, calibrators mixed in, back, undo, and going on after a restart."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from dashboard_data import N, N_IMAGE, write_search
+
+from dashboard import store
+from dashboard.calibration import choose_calibrators
+from dashboard.queues import QueueSpec, forget_orders, load_order, mixed
+from dashboard.session import ReviewSession
+from dashboard.store import Grade
+from schema.engine import connect_engine
+from schema.errors import UserError
+
+IMAGES = QueueSpec(source="image_candidate", model="first")
+
+
+@pytest.fixture
+def search(db):
+    forget_orders()
+    return write_search(db)
+
+
+@pytest.fixture
+def ada(db, search):
+    return store.ensure_reviewer(db, "Ada")
+
+
+def set_value(db, name, value):
+    with connect_engine(db).begin() as conn:
+        conn.execute(sa.text("update cut_setting set value = :v where name = :n"), {"v": value, "n": name})
+
+
+def test_order_by_probability_shuffle_and_spread(db, search):
+    order = load_order(db, IMAGES)
+    best = np.argsort(-search.probability)
+    assert order.target_id.tolist() == [search.ids[k] for k in best]
+    one = load_order(db, QueueSpec(source="image_candidate", model="first", order="shuffled", seed=1))
+    two = load_order(db, QueueSpec(source="image_candidate", model="first", order="shuffled", seed=2))
+    assert sorted(one.target_id) == sorted(two.target_id) == sorted(order.target_id)
+    assert one.target_id.tolist() != two.target_id.tolist()
+    assert one.target_id.tolist() == sorted(one.target_id.tolist(), key=lambda t: mixed(np.array([t]), 1)[0])
+    with connect_engine(db, read_only=True).connect() as conn:
+        query = "select target_id, max(probability) - min(probability) as d from image_score group by target_id"
+        spread = dict(conn.execute(sa.text(query)).all())
+    apart = load_order(db, QueueSpec(source="image_candidate", model="first", order="spread"))
+    found = [spread[t] for t in apart.target_id.tolist()]
+    assert found == sorted(found, reverse=True)
+
+
+def test_a_selection_is_a_queue_and_holds_what_nothing_scored(db, search):
+    order = load_order(db, QueueSpec(source="selection:everything"))
+    assert len(order.target_id) == N
+    assert order.is_known.sum() == 1
+    with pytest.raises(UserError, match="there are: everything"):
+        load_order(db, QueueSpec(source="selection:nothing"))
+
+
+def test_the_proposed_queue_has_each_target_once(db, search):
+    order = load_order(db, QueueSpec())
+    assert len(order.target_id) == len(set(order.target_id.tolist())) == N_IMAGE
+
+
+def test_filters_hide_graded_enough_and_known(db, search, ada):
+    bo, cy = store.ensure_reviewer(db, "Bo"), store.ensure_reviewer(db, "Cy")
+    store.save_grade(db, ada.reviewer_id, Grade(search.ids[1], "A", "a"))
+    for who in (ada, bo, cy):
+        store.save_grade(db, who.reviewer_id, Grade(search.ids[2], "A", f"e{who.name}"))
+    every = QueueSpec("image_candidate", "first", hide_graded=False, hide_enough=False, hide_known=False)
+    assert ReviewSession(db, bo, every).n_left == N_IMAGE
+    assert ReviewSession(db, ada, IMAGES).n_left == N_IMAGE - 2
+    assert ReviewSession(db, bo, IMAGES).n_left == N_IMAGE - 1  # the other is not graded by Bo
+    known = QueueSpec("image_candidate", "first", hide_graded=False, hide_enough=False, hide_known=True)
+    session = ReviewSession(db, bo, known)
+    assert session.n_left == N_IMAGE - 1
+    assert search.ids[30] not in session.plan(N_IMAGE)
+
+
+def test_grade_back_undo_and_skip(db, search, ada):
+    session = ReviewSession(db, ada, IMAGES)
+    first = session.current
+    assert session.grade(first.token, "A")
+    second = session.current
+    assert second.target_id != first.target_id
+    assert session.mine == {first.target_id: "A"}
+    session.skip(second.token)
+    third = session.current
+    assert session.back()
+    assert session.current.target_id == second.target_id
+    assert session.back()
+    assert session.current.target_id == first.target_id
+    assert session.grade(session.current.token, "C")  # a second thought takes the place of the first
+    assert session.mine == {first.target_id: "C"}
+    assert session.undo() == "C"
+    assert session.current.target_id == first.target_id
+    assert session.mine == {}
+    session.skip(session.current.token)
+    assert session.current.target_id in (second.target_id, third.target_id)
+
+
+def test_a_late_key_grades_nothing(db, search, ada):
+    session = ReviewSession(db, ada, IMAGES)
+    token = session.current.token
+    assert session.grade(token, "A")
+    assert not session.grade(token, "X")
+    with connect_engine(db, read_only=True).connect() as conn:
+        assert conn.execute(sa.text("select count(*) from grade")).scalar() == 1
+
+
+def test_undo_and_back_reach_grades_of_before_a_restart(db, search, ada):
+    session = ReviewSession(db, ada, IMAGES)
+    shown = []
+    for letter in "ABX":
+        shown.append(session.current.target_id)
+        session.grade(session.current.token, letter)
+    after = ReviewSession(db, ada, IMAGES)
+    assert after.current.target_id == session.current.target_id
+    assert [after.undo() for _ in range(4)] == ["X", "B", "A", None]
+    assert after.current.target_id == shown[0]
+
+
+def test_every_object_comes_once_to_the_end(db, search, ada):
+    session = ReviewSession(db, ada, IMAGES)
+    seen = []
+    while session.current is not None:
+        seen.append(session.current.target_id)
+        session.grade(session.current.token, "X")
+    assert sorted(seen) == sorted(search.ids[:N_IMAGE])
+    assert session.n_left == 0
+    assert ReviewSession(db, ada, IMAGES).current is None
+
+
+def test_calibrators_are_mixed_in_at_the_rate_and_only_once(db, search, ada):
+    choose_calibrators(db, injections=6)
+    set_value(db, "review_calibration_rate", 0.4)
+    session = ReviewSession(db, ada, IMAGES)
+    assert session.blind
+    truth = set(session.truth)
+    seen = []
+    while session.current is not None:
+        seen.append(session.current.target_id)
+        session.grade(session.current.token, "B")
+    assert len(seen) == len(set(seen))
+    assert set(search.ids[:N_IMAGE]) - truth <= set(seen)
+    mixed_in = sum(t in truth for t in seen)
+    assert 5 <= mixed_in <= 12  # of 12, at 0.4 among 22 others
+    with connect_engine(db, read_only=True).connect() as conn:
+        counted = conn.execute(sa.text("select count(*) from current_grade where is_calibrator")).scalar()
+        confusion = conn.execute(
+            sa.text("select sum(n) from reviewer_confusion where reviewer = 'Ada' and grade = 'B'")
+        ).scalar()
+    assert counted == confusion == mixed_in
+
+
+def test_a_restart_does_not_change_what_comes_next(db, search, ada):
+    choose_calibrators(db, injections=6)
+    set_value(db, "review_calibration_rate", 0.5)
+    session = ReviewSession(db, ada, IMAGES)
+    for _ in range(8):
+        assert ReviewSession(db, ada, IMAGES).current.target_id == session.current.target_id
+        session.grade(session.current.token, "X")
+
+
+def test_two_reviewers_meet_calibrators_at_other_places(db, search, ada):
+    choose_calibrators(db, injections=8)
+    set_value(db, "review_calibration_rate", 0.5)
+    plans = [ReviewSession(db, store.ensure_reviewer(db, f"r{k}"), IMAGES).plan(12) for k in range(3)]
+    assert len({tuple(p) for p in plans}) == 3
+
+
+def test_a_grade_after_looking_at_the_identity_does_not_calibrate(db, search, ada):
+    choose_calibrators(db, injections=6)
+    set_value(db, "review_calibration_rate", 0.9)
+    session = ReviewSession(db, ada, IMAGES)
+    while session.current.target_id not in session.truth:
+        session.grade(session.current.token, "X")
+    target_id = session.current.target_id
+    session.current.revealed = True
+    session.grade(session.current.token, "A")
+    with connect_engine(db, read_only=True).connect() as conn:
+        query = sa.text("select is_calibrator from current_grade where target_id = :t")
+        assert conn.execute(query, {"t": target_id}).scalar() is False
+
+
+def test_disagreements_go_to_adjudicators_and_leave_when_settled(db, search, ada):
+    bo, cy = store.ensure_reviewer(db, "Bo"), store.ensure_reviewer(db, "Cy")
+    for who, letter in ((ada, "A"), (bo, "X"), (cy, "B")):
+        store.save_grade(db, who.reviewer_id, Grade(search.ids[3], letter, f"d{who.name}"))
+        store.save_grade(db, who.reviewer_id, Grade(search.ids[4], "A", f"s{who.name}"))
+    forget_orders()
+    spec = QueueSpec(source="disagreement")
+    with pytest.raises(UserError, match="settled by adjudicators"):
+        ReviewSession(db, bo, spec)
+    session = ReviewSession(db, ada, spec)
+    assert session.order.target_id.tolist() == [search.ids[3]]
+    session.grade(session.current.token, "B")
+    forget_orders()
+    assert ReviewSession(db, ada, spec).current is None
+    with connect_engine(db, read_only=True).connect() as conn:
+        row = conn.execute(sa.text("select n_grade, grade_range, verdict from consensus order by grade_range desc")).first()
+    assert tuple(row) == (3, 3, "B")  # the verdict is beside the grades, not one of them
+
+
+def test_a_page_of_stamps_takes_each_object_once(db, search, ada):
+    session = ReviewSession(db, ada, IMAGES)
+    pages = [session.take(10) for _ in range(5)]
+    assert [len(p) for p in pages] == [10, 10, 10, 4, 0]
+    assert len({t for p in pages for t in p}) == N_IMAGE
+
+
+def test_the_objects_on_screen_know_everything(db, search, ada):
+    session = ReviewSession(db, ada, QueueSpec(source="selection:everything"))
+    both, image_only, neither, known = (session.object(search.ids[k]) for k in (10, 2, 38, 30))
+    assert both.has_spectrum and both.cutouts and [s["model"] for s in both.scores]
+    assert not image_only.has_spectrum and image_only.cutouts
+    assert not neither.has_spectrum and not neither.cutouts and neither.scores == []
+    assert known.lenses[0]["name"] == "Known <i>one</i>"
+    assert known.lenses[0]["sep_arcsec"] < 0.01
+    assert session.object(12345) is None
+
+
+def test_the_address_keeps_the_queue():
+    spec = QueueSpec("selection:everything", "first", "shuffled", 42, False, True, True)
+    assert QueueSpec.from_query(spec.as_query()) == spec
+    assert QueueSpec().as_query() == {}
+    assert QueueSpec.from_query({"order": "nonsense"}) == QueueSpec()
+    assert QueueSpec.from_query({"seed": "x; drop table", "source": "grade"}) == QueueSpec()
