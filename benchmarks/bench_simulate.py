@@ -2,8 +2,9 @@
 
 64x64 pixels, PSF, SIE and two Sérsic profiles. The error of an image is the largest difference of a pixel
 from the reference, over the reference's brightest pixel. Two references: caustics at quad_level 5 in double
-precision (itself off at the cusp of a steep galaxy), and our own integration far beyond convergence. Two sets
-of lenses: `realistic` (the training population, steep de Vaucouleurs centres) and `smooth` (n of 1 to 2, large).
+precision (itself off at the cusp of a steep galaxy), and our own integration far beyond convergence. Two
+sets of lenses: `realistic` (the training population, steep de Vaucouleurs centres) and `smooth` (n of 1 to 2,
+large).
 
     python -m benchmarks.bench_simulate
     python -m benchmarks.bench_simulate --n 512 --threads 2 --json
@@ -95,7 +96,12 @@ def converged(scene: LensScene, instrument: Instrument) -> Tensor:
 
 
 def caustics_renderer(
-    scene: LensScene, instrument: Instrument, batch: int, dtype: torch.dtype = torch.float32, **settings: Any
+    scene: LensScene,
+    instrument: Instrument,
+    batch: int,
+    dtype: torch.dtype = torch.float32,
+    psf: Tensor | None = None,
+    **settings: Any,
 ) -> Callable[[], Tensor]:
     """Batched caustics by vmap."""
     import caustics
@@ -104,7 +110,7 @@ def caustics_renderer(
     lens = caustics.SIE(cosmology=cosmology, name="lens", z_l=0.5, z_s=1.0)
     sim = caustics.LensSource(
         lens=lens, source=caustics.Sersic(name="source"), lens_light=caustics.Sersic(name="light"),
-        pixelscale=instrument.pixel_scale_arcsec, pixels_x=NPIX, psf=instrument.psf()[0].to(dtype),
+        pixelscale=instrument.pixel_scale_arcsec, pixels_x=NPIX, psf=(instrument.psf()[0] if psf is None else psf).to(dtype),
         **settings,
     )  # fmt: skip
     sim.to(dtype=dtype)
@@ -136,18 +142,18 @@ def caustics_values(scene: LensScene, instrument: Instrument) -> dict[tuple[str,
         ("lens", "x0"): scene.lens_x, ("lens", "y0"): scene.lens_y, ("lens", "q"): scene.lens_q,
         ("lens", "phi"): scene.lens_phi, ("lens", "Rein"): scene.theta_e,
         ("source", "x0"): scene.source_x, ("source", "y0"): scene.source_y, ("source", "q"): scene.source_q,
-        ("source", "phi"): scene.source_phi, ("source", "n"): scene.source_n, 
+        ("source", "phi"): scene.source_phi, ("source", "n"): scene.source_n,
         ("source", "Re"): scene.source_r_eff / scene.source_q.sqrt(),
         ("source", "Ie"): at_r_eff(scene.source_r_eff, scene.source_n, scene.source_mag),
         ("light", "x0"): scene.lens_x, ("light", "y0"): scene.lens_y, ("light", "q"): scene.lens_light_q,
-        ("light", "phi"): scene.lens_light_phi, ("light", "n"): scene.lens_n, 
+        ("light", "phi"): scene.lens_light_phi, ("light", "n"): scene.lens_n,
         ("light", "Re"): scene.lens_r_eff / scene.lens_light_q.sqrt(),
         ("light", "Ie"): at_r_eff(scene.lens_r_eff, scene.lens_n, scene.lens_mag),
     }  # fmt: skip
 
 
 def lenstronomy_renderer(
-    scene: LensScene, instrument: Instrument, supersampling: int
+    scene: LensScene, instrument: Instrument, supersampling: int, psf: Tensor | None = None
 ) -> Callable[[], Tensor]:
     """One image after the other by lenstronomy, its PSF applied at the pixels' resolution."""
     from lenstronomy.Data.imaging_data import ImageData
@@ -165,9 +171,10 @@ def lenstronomy_renderer(
         ra_at_xy_0=-(NPIX - 1) / 2 * scale, dec_at_xy_0=-(NPIX - 1) / 2 * scale,
         transform_pix2angle=np.eye(2) * scale,
     )  # fmt: skip
-    psf = PSF(psf_type="PIXEL", kernel_point_source=instrument.psf()[0].numpy())
+    kernel = instrument.psf()[0] if psf is None else psf
+    blur = PSF(psf_type="PIXEL", kernel_point_source=kernel.numpy())
     model = ImageModel(
-        data, psf, lens_model_class=LensModel(["SIE"]), source_model_class=LightModel(["SERSIC_ELLIPSE"]),
+        data, blur, lens_model_class=LensModel(["SIE"]), source_model_class=LightModel(["SERSIC_ELLIPSE"]),
         lens_light_model_class=LightModel(["SERSIC_ELLIPSE"]),
         kwargs_numerics={"supersampling_factor": supersampling, "supersampling_convolution": False},
     )  # fmt: skip

@@ -10,8 +10,8 @@ from torch import Tensor
 from scoring.lensing.galaxies import Light
 from scoring.lensing.raster import CHUNK_PIXELS, Blobs, convolve, pixel_grid, render_blobs
 from scoring.light.instruments import Instrument
-from scoring.light.photometry import mag_to_counts
 from scoring.light.kernels import check_kernel
+from scoring.light.photometry import mag_to_counts
 
 PATTERN_SAMPLES = 2
 

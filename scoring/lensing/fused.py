@@ -128,7 +128,7 @@ def lensed_grid(lensed: Lensed, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor, T
     torch.add(c * dx, s * dy, out=u)
     torch.sub(c * dy, s * dx, out=v)
     inverse = arcs_(u, v, q, f, a, b)
-    flat = base.view(n, 4, -1)
+    flat = base.view(n, 4, len(y) * len(x))
     p = torch.baddbmm(lensed.weights[:, :, 4:], lensed.weights[:, :, :4], flat)  # (n, 2, h w)
     r2 = (p[:, 0].square() + p[:, 1].square()).view(n, *shape)
     return lensed.source.columns().light_(r2.clone()), r2, inverse

@@ -13,9 +13,9 @@ from torch import Tensor
 from schema.errors import UserError
 from scoring.lensing.raster import chunk_size, convolve, render_components
 from scoring.light.instruments import Instrument
+from scoring.light.kernels import check_kernel
 from scoring.light.noise import add_noise
 from scoring.light.photometry import check_magnitudes, mag_to_counts
-from scoring.light.kernels import check_kernel
 
 RANGES: dict[str, tuple[float, float]] = {
     "theta_e": (0.0, 60.0),

@@ -17,7 +17,7 @@ import math
 import torch
 from torch import Tensor
 
-CORE_ARCSEC = 1e-6
+CORE_ARCSEC = 1e-9
 """Radius of the smooth core that keeps the centre finite [arcsec]; far below any pixel."""
 
 NEARLY_ROUND = 1e-3

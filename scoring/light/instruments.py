@@ -62,8 +62,8 @@ HSC_WIDE = Instrument(
     psf_fwhm_arcsec=(0.77, 0.76, 0.58),
     depth_5sigma=(26.6, 26.2, 26.2),
     psf_beta=3.0,
-    reference="seeing and depth of Wide in PDR2: Aihara et al. (2019) PASJ 71, 114; gain from 600, 600, 1200 s, "
-    "50 m2 and throughput 0.40, 0.45, 0.45 (Miyazaki et al. 2018 PASJ 70, S1; Kawanomoto et al. 2018 PASJ 70, 66)",
+    reference="seeing and depth of Wide in PDR2: Aihara et al. (2019) PASJ 71, 114; gain from 600, 600 and "
+    "1200 s, 50 m2 and throughputs 0.40, 0.45, 0.45 (Miyazaki et al. 2018 PASJ 70, S1)",
 )
 ACS_F814W = Instrument(
     name="acs",

@@ -43,8 +43,8 @@ def load_psf(
     """Read a PSF file and check it.
 
     Even, oblong or off-centre stamps are padded so that the peak is in the middle of an odd square, with a
-    note. A sum that differs from 1 by more than 0.001 is an error, because what is missing may be light beyond
-    the stamp or a damaged file; `normalise` accepts it.
+    note. A sum that differs from 1 by more than 0.001 is an error, as what is missing may be light beyond the
+    stamp or a damaged file; `normalise` accepts it.
 
     Parameters
     ----------
