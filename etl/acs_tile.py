@@ -120,18 +120,19 @@ def _search(
     if not noise > 0:
         return
     flat = filled - np.asarray(background.back(), dtype=np.float32)
-    found = _extract(flat, sigma * noise, gaps, min_pixels)
+    found, segments = _extract(flat, sigma * noise, gaps, min_pixels)
     if not len(found):
         return
+    own = {"mask": gaps, "segmap": segments, "seg_id": np.arange(1, len(found) + 1, dtype=np.int32)}
     x, y, a, b = found["x"], found["y"], found["a"], found["b"]
     theta = np.clip(found["theta"], -math.pi / 2, math.pi / 2)
-    kron, kron_flag = sep.kron_radius(flat, x, y, a, b, theta, 6.0, mask=gaps)
+    kron, kron_flag = sep.kron_radius(flat, x, y, a, b, theta, 6.0, **own)
     radius = np.where(np.isfinite(kron) & (kron > 0), np.maximum(2.5 * kron, 3.5), 6.0)
     flux, flux_err, flag = sep.sum_ellipse(
-        flat, x, y, a, b, theta, radius, err=noise, gain=gain or None, mask=gaps, subpix=5
+        flat, x, y, a, b, theta, radius, err=noise, gain=gain or None, subpix=5, **own
     )
     half, half_flag = sep.flux_radius(
-        flat, x, y, 6.0 * a, 0.5, normflux=np.where(flux > 0, flux, found["flux"]), mask=gaps, subpix=5
+        flat, x, y, 6.0 * a, 0.5, normflux=np.where(flux > 0, flux, found["flux"]), subpix=5, **own
     )
     flags = found["flag"] | kron_flag | flag | half_flag
     for k in range(len(found)):
@@ -143,8 +144,8 @@ def _search(
 
 def _extract(
     flat: NDArray[np.float32], threshold: float, gaps: NDArray[np.bool_], min_pixels: int
-) -> NDArray[Any]:
-    """sep.extract, with buffers grown until the sources fit."""
+) -> tuple[NDArray[Any], NDArray[np.int32]]:
+    """sep.extract with its map of segments, with buffers grown until the sources fit."""
     import sep
 
     pixels, objects = 1_000_000, 1024
@@ -152,8 +153,10 @@ def _extract(
         sep.set_extract_pixstack(pixels)
         sep.set_sub_object_limit(objects)
         try:
-            found: NDArray[Any] = sep.extract(flat, threshold, minarea=min_pixels, mask=gaps)
-            return found
+            found, segments = sep.extract(
+                flat, threshold, minarea=min_pixels, mask=gaps, segmentation_map=True
+            )
+            return found, segments
         except Exception as exc:  # sep raises plain exceptions
             told = str(exc)
             if "pixel buffer" in told and pixels < flat.size:

@@ -116,7 +116,9 @@ def write_cutouts(
         image = np.stack([m.image for m in members])
         hashes = pixel_hashes(image)
         stamp, clip = percentile_stamp(image)
-        named = "\n".join([",".join(bands), "" if template is None else "matched", *hashes])
+        # the same pixels under two paths are two cutouts, each with its row
+        owners = [f"{m.cutout_id} {h}" for m, h in zip(members, hashes, strict=True)]
+        named = "\n".join([",".join(bands), "" if template is None else "matched", *owners])
         name = PREFIX + xxhash.xxh3_128_hexdigest(named.encode())
         arrays: dict[str, NDArray[Any]] = {"image": image, "stamp": stamp}
         if template is not None:

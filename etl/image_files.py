@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etl.checks import Fault, Note
-from etl.fits_fast import Buffer, FitsBytes, NotRecognised, card_value
+from etl.fits_fast import CARD, Buffer, FitsBytes, NotRecognised, parse_value
 from etl.image_header import (
     Get,
     Sky,
@@ -175,7 +175,7 @@ def _read_fits(path: str, buf: Buffer) -> ImageFile:
     variance: list[float] = []
     for index, get, pixels in open_images(buf):
         if primary is None:
-            primary = _primary(buf)
+            primary = _primary(buf) if index else lambda _key: None
         role = _AUXILIARY.get((text(get("EXTNAME")) or "").upper().split("_")[0])
         if role == "mask" and pixels.ndim == 2:
             out.mask = pixels != 0
@@ -210,9 +210,18 @@ def _fast_images(buf: Buffer) -> Iterator[tuple[int, Get, NDArray[Any]]]:
 
 
 def _getter(header: bytes) -> Get:
+    """Values by keyword; the header is cut into cards once, of which the first of a keyword counts."""
+    cards: dict[bytes, bytes] = {}
+    for at in range(0, len(header), CARD):
+        if header[at + 8 : at + 9] == b"=":
+            cards.setdefault(header[at : at + 8], header[at + 9 : at + CARD])
+
     def get(key: str) -> Any:
+        raw = cards.get(key.encode("ascii").ljust(8))
+        if raw is None:
+            return None
         try:
-            return card_value(header, key)
+            return parse_value(raw)
         except NotRecognised:
             return None
 

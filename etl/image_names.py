@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 SCIENCE, NOISE, MASK, PSF = "science", "noise", "mask", "psf"
@@ -84,6 +85,7 @@ def is_space_band(band: str | None) -> bool:
     return band is not None and _SPACE.match(band) is not None
 
 
+@lru_cache(maxsize=1 << 15)
 def parse_name(path: str) -> Name:
     """Read a file's name and its folder's.
 

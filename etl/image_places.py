@@ -95,6 +95,9 @@ class Places:
             found[key] = own_id if at is not None else None
             if at is not None:
                 rows.append(_row(own_id, key, at, place.kind == "fake"))
+        cells = hpx29(np.array([r["ra_deg"] for r in rows]), np.array([r["dec_deg"] for r in rows]))
+        for row, cell in zip(rows, cells.tolist(), strict=True):
+            row["hpx29"] = cell
         ids = [found[(survey, native)] for survey, native, _ in wanted]
         told = {k for k, _ in notes}
         for k, target_id in enumerate(ids):
@@ -206,7 +209,6 @@ def _row(target_id: int, key: tuple[str, str], at: tuple[float, float], is_injec
         "native_id": key[1],
         "ra_deg": at[0],
         "dec_deg": at[1],
-        "hpx29": int(hpx29(np.array([at[0]]), np.array([at[1]]))[0]),
         "is_injection": is_injection,
     }
 

@@ -269,8 +269,10 @@ class _GroupReader:
         pixels = plane.pixels
         if parse_name(plane.path).is_challenge:
             pixels[pixels == MASKED_VALUE] = np.nan
-        infinite = np.isinf(pixels)
-        if infinite.any():
+        if np.isfinite(pixels).all():
+            if pixels.min() < pixels.max():
+                return True
+        elif (infinite := np.isinf(pixels)).any():
             pixels[infinite] = np.nan
             self._note(
                 plane.path,

@@ -7,6 +7,7 @@ So the order in which they are loaded does not matter. A changed catalogue repla
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -18,13 +19,12 @@ from etl.batch import Batch, fault_note, file_row, reject_row, source_file_id
 from etl.checks import Fault
 from etl.load import load_files
 from etl.merge import existing_ids, staged
-from etl.photometry import KINDS, PhotMaker
+from etl.photometry import KINDS, PhotMaker, PhotRows
 from etl.photometry_files import read_table
 from etl.rows import unlisted
 from etl.sources import opened
 from schema.tables import phot_obj, target
 from schema.upsert import bulk_load, delete_keys, insert_rows
-
 
 SMALL_BYTES = 8 << 20
 """Catalogues up to this size share a transaction [byte]: on DuckDB to open and close one takes 0.2 s."""
@@ -54,8 +54,8 @@ def load_catalogue(conn: sa.Connection, path: str, had: str | None, survey: str)
     Raises
     ------
     Fault
-        When nothing can be loaded. Of a file up to `SMALL_BYTES` nothing was written then; of a larger one the
-        transaction must be given up.
+        When nothing can be loaded. Of a file up to `SMALL_BYTES` nothing was written then; of a larger one
+        the transaction must be given up.
     """
     digest, size = "", 0
     try:
@@ -92,7 +92,7 @@ def _load(conn: sa.Connection, path: str, content: Any, had: str | None, survey:
     maker = PhotMaker(plan, file_id, survey)
     notes = []
     ids: list[NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
-    pieces = map(maker.make, table.pieces)
+    pieces: Iterator[PhotRows] = map(maker.make, table.pieces)
     if content.size <= SMALL_BYTES:  # its faults are found before anything is written
         pieces = iter(list(pieces))
     with bulk_load(conn, (target, phot_obj), content.size // 100):

@@ -1,4 +1,4 @@
-"""``lensmine ingest prune``: remove shards that no spectrum refers to any more."""
+"""``lensmine ingest prune``: remove shards that no spectrum or cutout refers to any more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from etl.pixels import clean_stale
 from schema.engine import connect_engine, shard_root
-from schema.tables import pixel_shard
+from schema.tables import image_shard, pixel_shard
 from schema.upsert import delete_keys
 
 YOUNG_SECONDS = 3600.0
@@ -28,9 +28,10 @@ class Pruned:
 
 
 def prune(db: str | None = None) -> Pruned:
-    """Remove shards without spectra, folders that the database does not know, and leftovers of killed runs.
+    """Remove shards without spectra or cutouts, folders that the database does not know, and leftovers of
+    killed runs.
 
-    Only folders that ingest itself named (sdss-...) are touched.
+    Only folders that ingest itself named (sdss-..., image-...) are touched.
 
     Parameters
     ----------
@@ -47,8 +48,16 @@ def prune(db: str | None = None) -> Pruned:
             )
         ).scalars()
         done.shards = delete_keys(conn, pixel_shard, "shard_id", pa.array(list(unused), pa.int64()))
+        unused = conn.execute(
+            sa.text(
+                "select shard_id from image_shard p where p.name like 'image-%' "
+                "and not exists (select 1 from cutout c where c.shard_id = p.shard_id)"
+            )
+        ).scalars()
+        done.shards += delete_keys(conn, image_shard, "shard_id", pa.array(list(unused), pa.int64()))
         known = set(conn.execute(sa.text("select name from pixel_shard")).scalars())
-    for folder in sorted(root.glob("sdss-*")):
+        known |= set(conn.execute(sa.text("select name from image_shard")).scalars())
+    for folder in sorted([*root.glob("sdss-*"), *root.glob("image-*")]):
         young = time.time() - folder.stat().st_mtime < YOUNG_SECONDS
         if folder.name in known or folder.name.endswith(".tmp") or (young and not done.shards):
             continue

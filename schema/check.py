@@ -12,8 +12,9 @@ import sqlalchemy as sa
 from schema.engine import HEAD, connect_engine, current_revision, resolve_url, shard_root, shown
 from schema.errors import DataError
 from schema.healpix import LENS_RADIUS_ARCSEC, LENS_SHIFT, hpx29
+from schema.image_shards import ImageShard
 from schema.shards import Shard
-from schema.tables import known_lens, metadata, pixel_shard, target
+from schema.tables import image_shard, known_lens, metadata, pixel_shard, target
 from schema.views.order import VIEW_ORDER
 
 SOFT_REFS = (
@@ -22,10 +23,18 @@ SOFT_REFS = (
     ("spectrum", "source_file_id", "source_file", "source_file_id"),
     ("known_lens_name", "source_file_id", "source_file", "source_file_id"),
     ("spec_obj", "primary_target_id", "spec_obj", "target_id"),
+    ("cutout", "source_file_id", "source_file", "source_file_id"),
+    ("phot_obj", "source_file_id", "source_file", "source_file_id"),
+    ("injection_lens", "target_id", "injection", "target_id"),
+    ("tracer", "target_id", "target", "target_id"),
 )
 """References that no foreign key declares, as the parent is written last: child, column, parent, column."""
 
-UNIQUE = (("target", ("survey", "native_id")), ("spectrum", ("shard_id", "shard_row")))
+UNIQUE = (
+    ("target", ("survey", "native_id")),
+    ("spectrum", ("shard_id", "shard_row")),
+    ("cutout", ("shard_id", "shard_row")),
+)
 """Keys that no constraint declares, to spare every load an index."""
 
 CHUNK = 500_000
@@ -101,6 +110,7 @@ def _all_checks(conn: sa.Connection, url: str) -> Iterator[Finding]:
     yield _cells(conn, known_lens, "lens_id")
     yield _lens_cover(conn)
     yield from _shards(conn, shard_root(url))
+    yield from _image_shards(conn, shard_root(url))
     yield _settings(conn)
 
 
@@ -138,9 +148,10 @@ def _unique(conn: sa.Connection, table: str, columns: tuple[str, ...]) -> Findin
 
 
 def _primaries(conn: sa.Connection) -> Iterator[Finding]:
-    """Exactly one primary spectrum a target, and one primary epoch an object."""
+    """Exactly one primary spectrum and cutout a target, and one primary epoch an object."""
     for table, group, what in (
         ("spectrum", "target_id", "targets have none, or several, primary spectra"),
+        ("cutout", "target_id", "targets have none, or several, primary cutouts"),
         (
             "spec_obj",
             "coalesce(primary_target_id, target_id)",
@@ -227,6 +238,36 @@ def _shards(conn: sa.Connection, root: Path) -> Iterator[Finding]:
     )
     todo = f"{bad} spectra name a row beyond their shard; ingest their files again" if bad else ""
     yield Finding("spectrum.shard_row", _count(conn, "select count(*) from spectrum"), bad, todo)
+
+
+def _image_shards(conn: sa.Connection, root: Path) -> Iterator[Finding]:
+    """Every image shard is on disk as its row says, and every cutout lies within its shard and fits it."""
+    rows = conn.execute(sa.select(image_shard)).mappings().all()
+    faults = []
+    for row in rows:
+        try:
+            shard = ImageShard(root / row["name"])
+            shard.verify()
+            stated = (row["bands"], row["n_rows"], row["ny"], row["nx"])
+            if (",".join(shard.bands), shard.n_rows, shard.ny, shard.nx) != stated:
+                faults.append(f"image shard {row['name']} has another shape than its row in image_shard")
+        except DataError as exc:
+            faults.append(str(exc))
+    more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+    yield Finding("image shards on disk", len(rows), len(faults), faults[0] + more if faults else "")
+    bad = _count(
+        conn,
+        "select count(*) from cutout as c inner join image_shard as p on p.shard_id = c.shard_id "
+        "where c.shard_row < 0 or c.shard_row >= p.n_rows "
+        "or c.bands <> p.bands or c.ny <> p.ny or c.nx <> p.nx",
+    )
+    todo = (
+        f"{bad} cutouts name a row beyond their shard, or differ from it in bands or size; "
+        "ingest their files again"
+    )
+    yield Finding(
+        "cutout fits image_shard", _count(conn, "select count(*) from cutout"), bad, todo if bad else ""
+    )
 
 
 def _settings(conn: sa.Connection) -> Finding:

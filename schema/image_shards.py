@@ -275,17 +275,43 @@ def percentile_stamp(
         The clip values, NaN for a band without pixels.
     """
     pixels = np.asarray(image, dtype=np.float32)
-    flat = pixels.reshape(*pixels.shape[:2], -1)
-    good = np.isfinite(flat)
-    if good.all():
-        ends = np.percentile(flat, [low, high], axis=2)
-    else:
-        some = good.any(axis=2)
-        ends = np.full((2, *flat.shape[:2]), np.nan)
-        filled = np.where(good, flat, np.nan)
-        ends[:, some] = np.nanpercentile(filled[some], [low, high], axis=-1)
-    lo, hi = (e.astype(np.float32)[..., None] for e in ends)  # (n, bands, 1)
-    span = np.where(hi > lo, hi - lo, np.inf)
-    scaled = np.clip((flat - lo) / span, 0.0, 1.0) * 255.0
-    stamp = np.where(good, np.nan_to_num(scaled) + 0.5, 0.0).astype(np.uint8)
-    return stamp.reshape(pixels.shape), np.concatenate([lo, hi], axis=2)
+    n, n_band = pixels.shape[:2]
+    flat = pixels.reshape(n * n_band, -1)
+    stamp = np.zeros(flat.shape, dtype=np.uint8)
+    clip = np.full((len(flat), 2), np.nan, dtype=np.float32)
+    step = max(1, _BLOCK_PIXELS // max(flat.shape[1], 1))  # a block stays in the processor's cache
+    for first in range(0, len(flat), step):
+        part = flat[first : first + step]
+        good = np.isfinite(part)
+        whole = good.all(axis=1)
+        ends = clip[first : first + step]
+        if whole.all():
+            ends[:] = _two_percentiles(part, low, high)
+        else:
+            ends[whole] = _two_percentiles(part[whole], low, high)
+            for k in np.flatnonzero(~whole & good.any(axis=1)):
+                ends[k] = _two_percentiles(part[k][good[k]][None], low, high)[0]
+        lo, hi = ends[:, :1], ends[:, 1:]
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            scaled = (part - lo) / np.where(hi > lo, hi - lo, np.inf)
+            np.clip(scaled, 0.0, 1.0, out=scaled)
+            scaled *= 255.0
+            scaled += 0.5
+        if not whole.all():
+            scaled[~good] = 0.0
+        stamp[first : first + step] = scaled
+    return stamp.reshape(pixels.shape), clip.reshape(n, n_band, 2)
+
+
+_BLOCK_PIXELS = 1 << 17
+
+
+def _two_percentiles(rows: NDArray[np.float32], low: float, high: float) -> NDArray[np.float64]:
+    """Two percentiles of each row of finite values, between neighbours linearly; shape (n, 2)."""
+    size = rows.shape[1]
+    at = np.array([low, high]) / 100.0 * (size - 1)
+    below = np.floor(at).astype(int)
+    above = np.minimum(below + 1, size - 1)
+    ordered = np.partition(rows, np.unique([below, above]), axis=1)
+    first = ordered[:, below].astype(np.float64)
+    return first + (ordered[:, above] - first) * (at - below)
