@@ -51,6 +51,7 @@ DEFAULT_CUTS: list[tuple[str, float, str, str]] = [
         "",
         "A line fails when a blue tail fits better than a Gaussian by this many standard deviations.",
     ),
+    ("snr_min", 6.0, "", "Least S/N of the matched filter at the hit (Shu et al. 2016: 6)."),
     (
         "width_min_angstrom",
         0.9,

@@ -258,6 +258,7 @@ def hit_steps(cut: dict[str, Any], setting: dict[str, float]) -> list[Step]:
             f"{_pm(cut['peak_flux'], cut['peak_flux_err'])} e-17 erg/s/cm2/Å",
             f"at least {setting['peak_flux_min']:g}",
         ),
+        Step("snr", cut["passes_snr"], _pm(cut["snr"]), f"at least {setting['snr_min']:g}"),
         Step(
             "width", cut["passes_width"],
             f"standard deviation {_pm(cut['sigma_angstrom'], cut['sigma_err_angstrom'])} Å",

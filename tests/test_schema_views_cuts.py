@@ -199,6 +199,10 @@ def test_thresholds_are_read_from_the_table(search: Search) -> None:
     search.set("skewness_min_sigma", 2.0)
     assert search.first_failed("first_failed_cut_published") == {1: None, 2: "skewness"}
     assert search.first_failed() == {1: None, 2: None}
+    search.set("snr_min", 9.1)  # every score here has 9
+    assert search.first_failed() == {1: "snr", 2: "snr"}
+    assert search.first_failed("first_failed_cut_published") == {1: None, 2: "skewness"}
+    search.set("snr_min", 9.0)
     search.set("width_min_angstrom", 2.5)
     assert search.first_failed() == {1: "width", 2: "width"}
     search.set("width_max_sigma", 3.0)
@@ -375,15 +379,15 @@ def test_attrition_counts_in_and_out(search: Search) -> None:
     with search.engine.connect() as conn:
         rows = read_frame(conn, "select * from attrition order by step_no")
     assert list(rows.step) == [
-        "hit", "fit", "peak_flux", "width", "airglow", "rest_frame", "bad_pixel", "known_lens", "asymmetry",
-        "oii", "source",
+        "hit", "fit", "peak_flux", "snr", "width", "airglow", "rest_frame", "bad_pixel", "known_lens",
+        "asymmetry", "oii", "source",
     ]  # fmt: skip
-    assert list(rows.n_in) == [8, 6, 5, 4, 4, 4, 4, 4, 4, 3, 3]
-    assert list(rows.n_out) == [6, 5, 4, 4, 4, 4, 4, 4, 3, 3, 2]
-    assert list(rows.n_in_injected) == [4, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2]
-    assert list(rows.n_out_injected) == [3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
-    assert list(rows.n_out_published) == [6, 5, 4, 4, 4, 4, 4, 4, 2, 2, 2]
-    assert list(rows.n_out_injected_published) == [3, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1]
+    assert list(rows.n_in) == [8, 6, 5, 4, 4, 4, 4, 4, 4, 4, 3, 3]
+    assert list(rows.n_out) == [6, 5, 4, 4, 4, 4, 4, 4, 4, 3, 3, 2]
+    assert list(rows.n_in_injected) == [4, 3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
+    assert list(rows.n_out_injected) == [3, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
+    assert list(rows.n_out_published) == [6, 5, 4, 4, 4, 4, 4, 4, 4, 2, 2, 2]
+    assert list(rows.n_out_injected_published) == [3, 2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1]
     assert list(search.read("candidate")) == [1, 7]
 
 
@@ -392,7 +396,7 @@ def test_attrition_of_a_model_without_hits(search: Search) -> None:
     search.write()
     with search.engine.connect() as conn:
         rows = read_frame(conn, "select * from attrition order by step_no")
-    assert list(rows.n_in) == [1] + [0] * 10
+    assert list(rows.n_in) == [1] + [0] * 11
     assert list(rows.n_out) == [0] * 11
 
 

@@ -112,8 +112,8 @@ def test_explain_says_which_cut_dropped_it(hits: Search, db: str) -> None:
     assert verdict["reason"].endswith("asked: at least -1; as published: skewness above 0")
     steps = {s["step"]: s for s in verdict["steps"]}
     assert list(steps) == [
-        "hit", "fit", "peak_flux", "width", "airglow", "rest_frame", "bad_pixel", "known_lens", "asymmetry",
-        "oii", "source",
+        "hit", "fit", "peak_flux", "snr", "width", "airglow", "rest_frame", "bad_pixel", "known_lens",
+        "asymmetry", "oii", "source",
     ]  # fmt: skip
     assert steps["peak_flux"]["passes"]
     assert steps["width"]["found"].startswith("standard deviation ")
@@ -186,7 +186,7 @@ def test_commands_print_tables_and_json(hits: Search, db: str) -> None:
         return json.loads(done.stdout)
 
     assert result("fit", "--model", "m")["n_fitted"] == 4
-    assert [r["n_out"] for r in result("attrition")] == [4, 3, 3, 3, 3, 3, 3, 3, 2, 1, 1]
+    assert [r["n_out"] for r in result("attrition")] == [4, 3, 3, 3, 3, 3, 3, 3, 3, 2, 1, 1]
     assert [r["native_id"] for r in result("candidates", "--model", "m")] == ["1-2-1"]
     assert result("explain", "1-2-2")["verdicts"][0]["verdict"] == "dropped by asymmetry"
     for words in (["attrition"], ["candidates"], ["explain", "1-2-1"], ["explain", "1-2-5"], ["fit"]):

@@ -7,14 +7,15 @@ with step (step_no, step, step_published, description) as (
     (1, 'hit', 'hit', 'probability at or above the threshold of the model'),
     (2, 'fit', 'fit', 'line fitted'),
     (3, 'peak_flux', 'peak_flux', 'fitted peak flux'),
-    (4, 'width', '', 'no narrower than the spectrograph allows'),
-    (5, 'airglow', 'airglow', 'no over-density of hits in observed wavelength'),
-    (6, 'rest_frame', 'rest_frame', 'no over-density of hits in the rest frame of the lens'),
-    (7, 'bad_pixel', 'bad_pixel', 'off masked wavelengths and pixels'),
-    (8, 'known_lens', 'known_lens', 'not a known lens'),
-    (9, 'asymmetry', 'skewness', 'no significant blue tail; as published: skewness above 0'),
-    (10, 'oii', 'oii', 'no [OIII], H beta or H alpha if it were [OII]'),
-    (11, 'source', '', 'the source lies behind the lens')
+    (4, 'snr', '', 'S/N of the matched filter'),
+    (5, 'width', '', 'no narrower than the spectrograph allows'),
+    (6, 'airglow', 'airglow', 'no over-density of hits in observed wavelength'),
+    (7, 'rest_frame', 'rest_frame', 'no over-density of hits in the rest frame of the lens'),
+    (8, 'bad_pixel', 'bad_pixel', 'off masked wavelengths and pixels'),
+    (9, 'known_lens', 'known_lens', 'not a known lens'),
+    (10, 'asymmetry', 'skewness', 'no significant blue tail; as published: skewness above 0'),
+    (11, 'oii', 'oii', 'no [OIII], H beta or H alpha if it were [OII]'),
+    (12, 'source', '', 'the source lies behind the lens')
 ),
 
 scored as (
@@ -46,8 +47,8 @@ entered as (
 reached as (
     select
         hit_cut.model_id,
-        coalesce(step.step_no, 12) as failed_at,
-        coalesce(published.step_no, 12) as failed_at_published,
+        coalesce(step.step_no, 13) as failed_at,
+        coalesce(published.step_no, 13) as failed_at_published,
         coalesce(injection.is_lens, false) as is_lens,
         count(*) as n
     from hit_cut
@@ -56,8 +57,8 @@ reached as (
     left join injection on injection.target_id = hit_cut.target_id
     group by
         hit_cut.model_id,
-        coalesce(step.step_no, 12),
-        coalesce(published.step_no, 12),
+        coalesce(step.step_no, 13),
+        coalesce(published.step_no, 13),
         coalesce(injection.is_lens, false)
 ),
 

@@ -1,11 +1,12 @@
 -- One row per hit with its fit, the verdict and numbers of every cut, and the first cut that dropped it; null for a
 -- candidate. first_failed_cut_published asks the cuts of Li et al. (2018, section 4) alone, in their order: skewness
--- above 0 in place of asymmetry, and neither width nor source.
+-- above 0 in place of asymmetry, and neither snr, width nor source.
 select
     cut_source.*,
     case
         when not passes_fit then 'fit'
         when not passes_peak_flux then 'peak_flux'
+        when not passes_snr then 'snr'
         when not passes_width then 'width'
         when not passes_airglow then 'airglow'
         when not passes_rest_frame then 'rest_frame'

@@ -14,6 +14,7 @@ VIEW_ORDER: tuple[str, ...] = (
     "hit",
     "hit_fit",
     "cut_peak_flux",
+    "cut_snr",
     "cut_width",
     "hit_crowd",
     "cut_airglow",

@@ -18,8 +18,8 @@ FLUX_EDGES = (0.0, 5.0, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, 60.0, 100.0)
 WAVE_EDGES = tuple(np.linspace(3800.0, 5000.0, 7))
 
 STEPS = (
-    "fit", "peak_flux", "width", "airglow", "rest_frame", "bad_pixel", "known_lens", "asymmetry", "oii",
-    "source",
+    "fit", "peak_flux", "snr", "width", "airglow", "rest_frame", "bad_pixel", "known_lens", "asymmetry",
+    "oii", "source",
 )  # fmt: skip
 """The cuts after the score, in the order of view hit_cut."""
 
@@ -69,7 +69,7 @@ def evaluate_stored(db: str | None, model_name: str) -> Evaluation:
         If the model has scored no simulated target.
     """
     with connect_engine(db, read_only=True).connect() as conn:
-        model_id, threshold = _latest_version(conn, model_name)
+        model_id, threshold = latest_version(conn, model_name)
         scored = read_frame(conn, SCORED, model_id=model_id)
         if scored.empty or not scored.is_lens.any():
             raise UserError(
@@ -125,7 +125,7 @@ def _after_cuts(
     evaluation.add_curve("precision_after", at[some], k[some] / n[some], lo[some], hi[some], n[some])
 
 
-def _latest_version(conn: sa.Connection, model_name: str) -> tuple[int, float]:
+def latest_version(conn: sa.Connection, model_name: str) -> tuple[int, float]:
     row = conn.execute(
         sa.text(
             "select model.model_id, model.threshold from scoring_run "
