@@ -53,10 +53,8 @@ def train(
         typer.Option("--negatives", help="Images: learn from these ordinary objects; default: simulated ones."),
     ] = None,
     tracers: Annotated[
-        str | None, typer.Option("--tracers", help="Images: also measure on these real lenses.")
-    ] = None,
-    others: Annotated[
-        str | None, typer.Option("--others", help="Images: real objects to rank the tracers among.")
+        list[str] | None,
+        typer.Option("--tracers", help="Images: also measure on these real lenses; LENSES:OTHERS, may be repeated."),
     ] = None,
     lenses: Annotated[
         int, typer.Option("--lenses", min=20, help="Images: simulated lenses, and as many near misses.")
@@ -113,7 +111,7 @@ def train(
         card = run_image_training(
             ImageTrainRequest(
                 model=model, out=folder, recipe=recipe, lenses=lenses, ordinary=ordinary, test_lenses=test_lenses,
-                test_ordinary=test_ordinary, positives=positives, negatives=negatives, tracers=tracers, others=others,
+                test_ordinary=test_ordinary, positives=positives, negatives=negatives, tracers=tuple(tracers or ()),
                 epochs=epochs, per_epoch=per_epoch, batch_size=batch_size, learning_rate=learning_rate, init=init,
                 seed=seed, data=data, resume=resume, device=device, quick=quick, db=db,
             )

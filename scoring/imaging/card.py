@@ -36,7 +36,7 @@ def finish(
     about: dict[str, Any],
     held: tuple[Source, Source],
     test: tuple[ImageSet, ImageSet],
-    real: tuple[ImageSet | None, ImageSet | None],
+    real: dict[str, tuple[ImageSet, ImageSet | None]],
     out: Path,
 ) -> dict[str, Any]:
     """Calibrate on what was held back, measure on the test set and on real images, write weights and card.
@@ -46,7 +46,7 @@ def finish(
     about : command, seed, training and data, for the card
     held : positives and negatives that calibrate
     test : lenses, and negatives of every kind
-    real : real lenses, and real others; either may be missing
+    real : by name, real lenses and, where there are some, real others
     out : folder of the weights
 
     Returns
@@ -88,18 +88,18 @@ def finish(
 
 
 def real_figures(
-    model: ImageModel, real: tuple[ImageSet | None, ImageSet | None], ordinary: Logits
+    model: ImageModel, real: dict[str, tuple[ImageSet, ImageSet | None]], ordinary: Logits
 ) -> dict[str, Any]:
     """Real lenses ranked among real others, and among simulated survey sources, which shows the gap."""
-    lens, other = real
     out: dict[str, Any] = {}
-    if lens is not None and len(lens):
-        s = score(model, lens)
-        out["lenses_among_simulated_sources"] = figures(s, ordinary)
+    for name, (lens, other) in real.items():
+        if not len(lens):
+            out[name] = {"note": "no cutouts that the model can look at"}
+            continue
+        found = score(model, lens)
+        out[name] = {"lenses_among_simulated_sources": figures(found, ordinary)}
         if other is not None and len(other):
-            out["lenses_among_real_others"] = figures(s, score(model, other))
-    if not out:
-        out["note"] = "no selection of real lenses was given"
+            out[name]["lenses_among_real_others"] = figures(found, score(model, other))
     return out
 
 

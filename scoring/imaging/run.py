@@ -48,7 +48,7 @@ class ImageTrainRequest:
     test_lenses, test_ordinary : the same to measure on
     positives, negatives : selections of real cutouts; positives replace the simulated lenses, negatives the
         simulated survey sources
-    tracers, others : selections of real lenses and of real others to measure on
+    tracers : selections of real lenses to measure on, each alone or as LENSES:OTHERS
     epochs, batch_size, learning_rate : of training
     per_epoch : positives of an epoch
     data : folder of the simulated images, which several models may share
@@ -63,8 +63,7 @@ class ImageTrainRequest:
     test_ordinary: int = 20_000
     positives: str | None = None
     negatives: str | None = None
-    tracers: str | None = None
-    others: str | None = None
+    tracers: tuple[str, ...] = ()
     epochs: int | None = None
     per_epoch: int | None = None
     batch_size: int | None = None
@@ -82,12 +81,13 @@ class ImageTrainRequest:
         words = ["lensmine", "train", self.model]
         default = ImageTrainRequest(self.model, self.out)
         for option in (
-            "recipe", "lenses", "ordinary", "test_lenses", "test_ordinary", "positives", "negatives", "tracers",
-            "others", "epochs", "per_epoch", "batch_size", "learning_rate", "init", "seed",
+            "recipe", "lenses", "ordinary", "test_lenses", "test_ordinary", "positives", "negatives", "epochs", "per_epoch", "batch_size", "learning_rate", "init", "seed",
         ):  # fmt: skip
             value = getattr(self, option)
             if value is not None and value != getattr(default, option):
                 words += ["--" + option.replace("_", "-"), str(value)]
+        for tracers in self.tracers:
+            words += ["--tracers", tracers]
         return shlex.join(words)
 
 
@@ -152,7 +152,10 @@ def run_image_training(request: ImageTrainRequest) -> dict[str, Any]:
         test, name, max(round(request.test_lenses * scale), 20), max(round(request.test_ordinary * scale), 100),
         request.seed + TEST_SEED,
     )  # fmt: skip
-    real = tuple(selected_images(request.db, s, model) if s else None for s in (request.tracers, request.others))
+    real = {}
+    for tracers in request.tracers:
+        pair = [selected_images(request.db, name, model) for name in tracers.split(":", 1)]
+        real[tracers] = (pair[0], pair[1] if len(pair) > 1 else None)
     return finish(
         model,
         {
@@ -161,14 +164,14 @@ def run_image_training(request: ImageTrainRequest) -> dict[str, Any]:
             "training": {
                 **asdict(config),
                 "published_epochs": published_config(request.model).epochs,
-                "images_seen": int(sum(1 for _ in history)) * 2 * min(len(lens_fit), config.positives or len(lens_fit)),
+                "images_seen": len(history) * (1 + config.negatives) * min(len(lens_fit), config.positives or len(lens_fit)),
                 "last_epoch": history[-1] if history else {},
             },
             "data": _describe(request, name, len(lens), len(other)),
         },
         (Rows(every_lens, lens_held), Rows(every_other, other_held)),
         simulated(test),
-        real,  # type: ignore[arg-type]
+        real,
         request.out,
     )
 

@@ -1,0 +1,228 @@
+"""The training loop: what a batch holds, schedules, resuming; calibration, figures and the command from end to end."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from typer.testing import CliRunner
+
+import lensmine
+from schema.errors import UserError
+from scoring.evaluate.metrics import roc_area
+from scoring.imaging.augment import random_crops, symmetries, symmetry
+from scoring.imaging.measure import completeness, figures, inspected_for_all, platt
+from scoring.imaging.run import ImageTrainRequest, published_config
+from scoring.imaging.sets import from_arrays
+from scoring.imaging.train import TODAY, FitConfig, fit, logits, make_optimiser, prepared
+from scoring.models.eznet import Block, EZnetConfig, EZnetOneBand
+from scoring.models.lensflow import LensFlow
+from scoring.registry import get_model
+
+SMALL = EZnetConfig(table=(Block(6, 3, 16), Block(6, 3, 8), Block(6, 3, 1)))
+FAST = FitConfig(epochs=4, batch_size=16, learning_rate=0.05, seed=3)
+
+
+def rings(n: int, seed: int, lensed: bool) -> NDArray[np.uint8]:
+    """Stamps of a blob in noise, with a ring around it or without, shape (n, 1, 64, 64)."""
+    rng = np.random.default_rng(seed)
+    r = np.hypot(*np.mgrid[-31.5:32, -31.5:32])
+    image = 120 * np.exp(-((r / 5) ** 2)) + 60 + 15 * rng.normal(size=(n, 1, 64, 64))
+    if lensed:
+        image += 60 * np.exp(-(((r - rng.uniform(10, 16, (n, 1, 1, 1))) / 1.5) ** 2))
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+class Recorder:
+    """Inputs that note which rows were asked for."""
+
+    def __init__(self, x: Tensor) -> None:
+        self.x, self.asked = x, list[list[int]]()
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def batch(self, index: NDArray[np.int64]) -> Tensor:
+        self.asked.append([int(i) for i in index])
+        return self.x[index]
+
+
+def small_model(seed: int = 1) -> EZnetOneBand:
+    torch.manual_seed(seed)
+    model = EZnetOneBand(SMALL)
+    model.network()
+    return model
+
+
+def sets(n: int, seed: int = 1) -> tuple[Recorder, Recorder]:
+    """Rings and blobs, ready for the network."""
+    return (
+        Recorder(torch.from_numpy(rings(n, seed, True)) / 255.0),
+        Recorder(torch.from_numpy(rings(2 * n, seed + 1, False)) / 255.0),
+    )
+
+
+def test_learns_to_tell_rings_from_blobs() -> None:
+    model = small_model()
+    lens, other = (from_arrays(rings(n, s, t), ("VIS",), 0.1) for n, s, t in ((64, 1, True), (128, 2, False)))
+    history = fit(model, lens, other, dataclasses.replace(FAST, epochs=8))
+    test = [logits(model.network(), prepared(model, from_arrays(rings(60, s, t), ("VIS",), 0.1)))
+            for s, t in ((11, True), (12, False))]  # fmt: skip
+    assert roc_area(np.arange(120) < 60, np.concatenate(test)) > 0.95
+    assert history[-1]["loss"] < history[0]["loss"]
+
+
+def test_every_positive_is_accompanied_by_an_image_of_the_pool() -> None:
+    lens, other = sets(24)
+    fit(small_model(), lens, other, dataclasses.replace(FAST, epochs=3, pool=10))
+    assert [len(rows) for rows in lens.asked] == [len(rows) for rows in other.asked] == [8] * 9
+    for epoch in range(3):
+        assert sorted(sum(lens.asked[3 * epoch : 3 * epoch + 3], [])) == list(range(24))
+    drawn = sum(other.asked, [])
+    assert len(set(drawn)) <= 10 and len(set(drawn)) > 5
+    assert other.asked[:3] != other.asked[3:6]  # other ones in every epoch
+
+
+def test_more_negatives_to_each_positive() -> None:
+    lens, other = sets(20)
+    fit(small_model(), lens, other, dataclasses.replace(FAST, epochs=1, negatives=3, batch_size=20))
+    assert [len(r) for r in lens.asked] == [5] * 4 and [len(r) for r in other.asked] == [15] * 4
+
+
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scoring.imaging.train.SAVE_EVERY_S", 0.0)
+    config = dataclasses.replace(FAST, epochs=4, ema=0.9)
+    whole = small_model()
+    fit(whole, *sets(24), config, tmp_path / "whole")
+
+    stopped = small_model()
+
+    def stop(figures: dict[str, float]) -> None:
+        if figures["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(stopped, *sets(24), config, tmp_path / "parts", tell=stop)
+    again = small_model(seed=99)
+    history = fit(again, *sets(24), config, tmp_path / "parts", resume=True)
+    assert [row["epoch"] for row in history] == [1, 2, 3, 4]
+    for key, value in whole.network().state_dict().items():
+        assert torch.equal(value, again.network().state_dict()[key]), key
+
+
+def test_another_configuration_does_not_resume(tmp_path: Path) -> None:
+    fit(small_model(), *sets(16), dataclasses.replace(FAST, epochs=1), tmp_path)
+    with pytest.raises(UserError, match="is there already"):
+        fit(small_model(), *sets(16), FAST, tmp_path)
+    with pytest.raises(UserError, match="other settings of epochs, seed"):
+        fit(small_model(), *sets(16), dataclasses.replace(FAST, epochs=9, seed=8), tmp_path, resume=True)
+    with pytest.raises(UserError, match="nothing to resume"):
+        fit(small_model(), *sets(16), FAST, tmp_path / "empty", resume=True)
+
+
+def test_no_images_is_an_error() -> None:
+    with pytest.raises(UserError, match="16 positives and 0 negatives"):
+        fit(small_model(), sets(16)[0], Recorder(torch.zeros(0, 1, 64, 64)), FAST)
+
+
+def test_steps_are_those_of_the_thesis_and_keep_their_place_in_a_shorter_run() -> None:
+    rate = published_config("eznet").rate_at
+    assert [rate(e / 250) for e in (0, 149, 150, 219, 220, 249)] == [1.0, 1.0, 0.1, 0.1, 0.01, 0.01]
+    assert dataclasses.replace(published_config("eznet"), epochs=25).rate_at(16 / 25) == 0.1
+    ours = [TODAY.rate_at(p) for p in np.linspace(0, 0.999, 200)]
+    assert max(ours) == pytest.approx(1.0, abs=0.02) and ours[0] < 0.1 and ours[-1] < 0.01
+    with pytest.raises(UserError, match="constant, one_cycle"):
+        dataclasses.replace(TODAY, schedule="cosine").rate_at(0.5)
+
+
+def test_published_settings() -> None:
+    eznet, lensflow = published_config("eznet_1band"), published_config("lensflow")
+    assert (eznet.optimiser, eznet.learning_rate, eznet.weight_decay, eznet.epochs) == ("sgd", 0.1, 1e-4, 250)
+    assert eznet.pool == 50_000 and eznet.negatives == 1
+    assert (lensflow.optimiser, lensflow.batch_size, lensflow.crop, lensflow.transferred) == ("adam", 128, 90, 0.1)
+    optimiser = make_optimiser(small_model().network(), eznet)
+    assert isinstance(optimiser, torch.optim.SGD) and optimiser.defaults["nesterov"]
+    assert optimiser.defaults["momentum"] == 0.9
+
+
+def test_transferred_layers_learn_at_a_tenth_of_the_rate() -> None:
+    network = LensFlow().network()
+    factors = {id(p): g["factor"] for g in make_optimiser(network, published_config("lensflow")).param_groups
+               for p in g["params"]}  # fmt: skip
+    assert {factors[id(p)] for p in network.features.parameters()} == {0.1}
+    assert {factors[id(p)] for p in network.dense.parameters()} == {1.0}
+
+
+def test_the_eight_symmetries_are_eight() -> None:
+    x = torch.arange(9.0).reshape(1, 1, 3, 3)
+    seen = {tuple(symmetry(x, k).flatten().tolist()) for k in range(8)}
+    assert len(seen) == 8
+    many = symmetries(x.expand(400, 1, 3, 3), torch.Generator().manual_seed(1))
+    drawn = {tuple(row.flatten().tolist()) for row in many}
+    assert drawn == seen
+
+
+def test_crops_are_magnified_parts() -> None:
+    x = torch.linspace(0, 1, 100).expand(1, 1, 100, 100)
+    y = random_crops(x.expand(64, 1, 100, 100), 90, torch.Generator().manual_seed(2))
+    assert y.shape == (64, 1, 100, 100)
+    spans = y[:, 0, 50, -1] - y[:, 0, 50, 0]
+    assert torch.allclose(spans, torch.full_like(spans, 89 / 99), atol=0.01)
+    assert len(y[:, 0, 50, 0].round(decimals=3).unique()) > 5
+    assert torch.allclose(random_crops(x, 100, torch.Generator().manual_seed(3)), x, atol=1e-6)
+
+
+def test_platt_makes_probabilities_right_for_the_base_rate() -> None:
+    rng = np.random.default_rng(5)
+    positive, negative = rng.normal(4, 2, 4000), rng.normal(-4, 2, 40_000)  # true logit at even odds: 2 x
+    slope, offset = platt(positive / 3, negative / 3, 0.01)
+    assert slope == pytest.approx(6.0, rel=0.1)
+    assert offset == pytest.approx(np.log(0.01 / 0.99), abs=0.3)
+
+
+def test_figures_of_a_known_ranking() -> None:
+    positive, negative = np.array([9.0, 8.0, 1.5, 0.5]), np.arange(1000) / 500.0
+    out = figures(positive, negative, resamples=50)
+    assert out["completeness_fpr_1e-02"]["value"] == 0.5
+    assert out["auc"]["value"] == pytest.approx((1000 + 1000 + 750.5 + 250.5) / 4000, abs=1e-3)
+    assert out["inspected_for_all"]["value"] == pytest.approx((4 + 749) / 1004, abs=2e-3)
+    assert "completeness_fpr_1e-04" not in out
+    assert out["auc"]["lo"] <= out["auc"]["value"] <= out["auc"]["hi"]
+    label = np.array([True, False, True, False])
+    assert completeness(label, np.array([1.0, 1.0, 2.0, 0.0]), 0.0) == 0.5
+    assert inspected_for_all(label, np.array([1.0, 1.0, 2.0, 0.0])) == 0.75
+
+
+def test_command_trains_measures_and_writes_weights_that_score(tmp_path: Path) -> None:
+    out = tmp_path / "train"
+    words = ["train", "arclet", "--lenses", "24", "--ordinary", "30", "--epochs", "1", "--out", str(out), "--json"]
+    result = CliRunner().invoke(lensmine.app, [*words, "--quick", "--quiet"])
+    assert result.exit_code == 0, result.output
+    card = json.loads(result.stdout)
+    figures_ = card["metrics"]["simulated"]["tracers_among_ordinary"]
+    assert figures_["n_positive"] == 50 and figures_["n_negative"] == 1000
+    assert card["training"]["published_epochs"] == TODAY.epochs and card["training"]["epochs"] == 1
+    assert card["data"]["simulated"]["family"] == "space"
+    model = get_model("arclet", out / "arclet.safetensors")
+    assert model.weights_hash == card["weights_hash"] and model.preprocessing_hash == card["preprocessing_hash"]
+    assert model.default_threshold == card["threshold"]
+    p = model.probability(torch.randn(3, 1, 64, 64), 0.1)
+    assert bool(((p >= 0) & (p <= 1)).all())
+
+
+def test_options_of_spectra_are_refused_for_images(tmp_path: Path) -> None:
+    result = CliRunner().invoke(lensmine.app, ["train", "arclet", "--selection", "x", "--out", str(tmp_path / "t")])
+    assert result.exit_code != 0 and "--negatives" in str(result.exception or result.output)
+
+
+def test_the_cards_command_repeats_the_run() -> None:
+    request = ImageTrainRequest("eznet", Path("x"), epochs=25, negatives="mine", tracers=("a:b", "c"), seed=4)
+    assert request.command() == (
+        "lensmine train eznet --negatives mine --epochs 25 --seed 4 --tracers a:b --tracers c"
+    )
