@@ -29,8 +29,11 @@ RecordOption = Annotated[
 
 
 def register(app: typer.Typer) -> None:
-    """Add ``evaluate`` to the root command."""
+    """Add ``evaluate`` and ``tracers`` to the root command."""
+    from scoring.cli_evaluate_images import tracers_app
+
     app.add_typer(evaluate_app, name="evaluate")
+    app.add_typer(tracers_app, name="tracers")
 
 
 @evaluate_app.command("paper-test")
@@ -59,7 +62,7 @@ def paper_test(
     with console.progress(quiet=as_json) as bar:
         task = bar.add_task("spectra", total=n)
         found = evaluate_paper_test(loaded, n, seed, lambda done, _: bar.update(task, completed=done), peaks)
-    _finish(found, loaded, record, db, out, as_json)
+    finish(found, loaded, record, db, out, as_json)
 
 
 @evaluate_app.command("injections")
@@ -110,7 +113,7 @@ def injections(
     with console.progress(quiet=as_json) as bar:
         task = bar.add_task("models", total=len(loaded))
         found = evaluate_injections(loaded, hosts, config, lambda done, _: bar.update(task, completed=done))
-    _finish(found, loaded, record, db, out, as_json)
+    finish(found, loaded, record, db, out, as_json)
 
 
 @evaluate_app.command("run")
@@ -127,7 +130,7 @@ def run(
     """
     from scoring.evaluate.stored import evaluate_stored
 
-    _finish([evaluate_stored(db, name) for name in models], None, record, db, out, as_json)
+    finish([evaluate_stored(db, name) for name in models], None, record, db, out, as_json)
 
 
 def _load(names: list[str]) -> list[SpectralModel]:
@@ -139,7 +142,7 @@ def _load(names: list[str]) -> list[SpectralModel]:
     return [spectral_model(name) for name in names]
 
 
-def _finish(
+def finish(
     found: list[Evaluation],
     models: Sequence[SpectralModel] | None,
     record: bool,
@@ -186,6 +189,13 @@ SINGLE = (
     ("roc_area", "area under the ROC curve"),
     ("ranking_performance", "ranking performance"),
     ("ranking_performance_half", "ranking performance, against 1/2"),
+    ("completeness_fpr_1e-02", "completeness at a false-positive rate of 1e-2"),
+    ("completeness_fpr_1e-03", "completeness at 1e-3"),
+    ("completeness_fpr_1e-04", "completeness at 1e-4"),
+    ("tpr0", "TPR0, before the first false positive"),
+    ("tpr10", "TPR10, with fewer than ten"),
+    ("inspect_90", "share of the list to read for 90% of the lenses"),
+    ("inspect_all", "share of the list to read for all"),
     ("calibration_error", "expected calibration error"),
 )
 CURVES = (
@@ -232,6 +242,8 @@ def _abscissa(name: str, x: float) -> str:
 
 
 def _cell(m: Metric | None) -> str:
+    if m is not None and m.value != m.value and m.name.startswith(("completeness_fpr_", "tpr10")):
+        return f"not measurable with {m.n:,} negatives"
     if m is None or m.value != m.value:
         return "-"
     if m.name == "real_above":

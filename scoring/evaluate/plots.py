@@ -88,7 +88,12 @@ def plot_all(found: Sequence[Evaluation], out: Path) -> list[Path]:
 def _caption(found: Sequence[Evaluation]) -> str:
     """Test set, size, evaluation and date, so that a plot says what it shows when it stands alone."""
     first = found[0]
-    what = {"paper_test": "Published recipe", "injections": "Lines in real spectra", "run": "Stored scores"}
+    what = {
+        "paper_test": "Published recipe",
+        "injections": "Lines in real spectra",
+        "run": "Stored scores",
+        "trc": "Tracers among what is scored",
+    }
     parts = [f"{what.get(first.name, first.name)}: {first.n_positive:,} lenses, {first.n_negative:,} others"]
     if "selection" in first.recipe:
         hosts = first.recipe["hosts"]
