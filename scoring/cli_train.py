@@ -20,13 +20,18 @@ def train(
     model: Annotated[str, typer.Argument(help="Registered model, as listed by: lensmine models")],
     recipe: Annotated[
         str | None,
-        typer.Option("--recipe", help="published or realistic; of images space or hsc; default: the model's own."),
+        typer.Option(
+            "--recipe", help="published or realistic; of images space or hsc; default: the model's own."
+        ),
     ] = None,
     selection: Annotated[
         str | None, typer.Option("--selection", help="Learn galaxies from these spectra; default: templates.")
     ] = None,
     epochs: Annotated[
-        int | None, typer.Option("--epochs", min=0, help="Passes of 135,000 new spectra, or over the positives; 0 measures only.")
+        int | None,
+        typer.Option(
+            "--epochs", min=0, help="Passes of 135,000 new spectra, or over the positives; 0 measures only."
+        ),
     ] = None,
     spectra: Annotated[int, typer.Option("--spectra", min=1, help="Spectra in an epoch.")] = 135_000,
     seed: Annotated[int, typer.Option("--seed", help="Seed of weights and data.")] = 1,
@@ -46,15 +51,20 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in --out.")] = False,
     device: Annotated[str, typer.Option("--device", help="cpu, cuda or auto.")] = "auto",
     positives: Annotated[
-        str | None, typer.Option("--positives", help="Images: learn from these lenses; default: simulated ones.")
+        str | None,
+        typer.Option("--positives", help="Images: learn from these lenses; default: simulated ones."),
     ] = None,
     negatives: Annotated[
         str | None,
-        typer.Option("--negatives", help="Images: learn from these ordinary objects; default: simulated ones."),
+        typer.Option(
+            "--negatives", help="Images: learn from these ordinary objects; default: simulated ones."
+        ),
     ] = None,
     tracers: Annotated[
         list[str] | None,
-        typer.Option("--tracers", help="Images: also measure on these real lenses; LENSES:OTHERS, may be repeated."),
+        typer.Option(
+            "--tracers", help="Images: also measure on these real lenses; LENSES:OTHERS, may be repeated."
+        ),
     ] = None,
     lenses: Annotated[
         int, typer.Option("--lenses", min=20, help="Images: simulated lenses, and as many near misses.")
@@ -62,7 +72,9 @@ def train(
     ordinary: Annotated[
         int, typer.Option("--ordinary", min=20, help="Images: simulated survey sources.")
     ] = 50_000,
-    test_lenses: Annotated[int, typer.Option("--test-lenses", min=20, help="Images: lenses to measure on.")] = 1000,
+    test_lenses: Annotated[
+        int, typer.Option("--test-lenses", min=20, help="Images: lenses to measure on.")
+    ] = 1000,
     test_ordinary: Annotated[
         int, typer.Option("--test-ordinary", min=100, help="Images: survey sources to measure on.")
     ] = 20_000,
@@ -70,7 +82,8 @@ def train(
         int | None, typer.Option("--per-epoch", min=1, help="Images: positives of an epoch; default: all.")
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option("--batch-size", min=2, help="Images: of both classes; default: the model's own.")
+        int | None,
+        typer.Option("--batch-size", min=2, help="Images: of both classes; default: the model's own."),
     ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", help="Images: folder of the simulated ones; default: OUT/images.")
@@ -110,10 +123,11 @@ def train(
         folder = out or Path(f"train_{model}")
         card = run_image_training(
             ImageTrainRequest(
-                model=model, out=folder, recipe=recipe, lenses=lenses, ordinary=ordinary, test_lenses=test_lenses,
-                test_ordinary=test_ordinary, positives=positives, negatives=negatives, tracers=tuple(tracers or ()),
-                epochs=epochs, per_epoch=per_epoch, batch_size=batch_size, learning_rate=learning_rate, init=init,
-                seed=seed, data=data, resume=resume, device=device, quick=quick, db=db,
+                model=model, out=folder, recipe=recipe, lenses=lenses, ordinary=ordinary,
+                test_lenses=test_lenses, test_ordinary=test_ordinary, positives=positives,
+                negatives=negatives, tracers=tuple(tracers or ()), epochs=epochs, per_epoch=per_epoch,
+                batch_size=batch_size, learning_rate=learning_rate, init=init, seed=seed, data=data,
+                resume=resume, device=device, quick=quick, db=db,
             )
         )  # fmt: skip
         _print_card(model, folder, card, image_summary(card), as_json)

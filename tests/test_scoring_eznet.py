@@ -25,7 +25,11 @@ def test_feature_maps_leave_every_block_with_the_tables_size() -> None:
     features = EZnetFeatures(TABLE_4_2, 3, 64).eval()
     x = torch.rand(2, 3, 64, 64)
     for block, size, (kernels, kernel_size) in zip(features.blocks, OUTPUT_SIZES, KERNELS, strict=True):
-        assert block.conv.weight.shape[0] == kernels and block.conv.weight.shape[2:] == (kernel_size, kernel_size)
+        assert block.conv.weight.shape[0] == kernels
+        assert block.conv.weight.shape[2:] == (
+            kernel_size,
+            kernel_size,
+        )
         x = block(x)
         assert x.shape[2:] == (size, size)
     assert x.shape[1] == features.features == 4 * 32
@@ -44,7 +48,8 @@ def test_truncation_drops_the_oldest_maps_and_keeps_the_newest_unchanged() -> No
     first = EZnetFeatures(table, 3, 4).eval().blocks[0]
     x = torch.rand(1, 3, 4, 4)
     out = first(x)
-    assert out.shape[1] == 5 and torch.equal(out[:, :3], x)  # the next block keeps two outputs: image and maps
+    assert out.shape[1] == 5  # the next block keeps two outputs: image and maps
+    assert torch.equal(out[:, :3], x)
 
 
 def test_without_concatenation_only_the_convolution_goes_on() -> None:
@@ -78,10 +83,12 @@ def test_stamps_become_logits(name: str, bands: int) -> None:
     model = get_model(name, None)
     stamps = torch.randint(0, 256, (2, bands, 64, 64), dtype=torch.uint8)
     x = model.preprocess(stamps, 0.1)
-    assert x.shape == (2, bands, 64, 64) and float(x.max()) <= 1.0
+    assert x.shape == (2, bands, 64, 64)
+    assert float(x.max()) <= 1.0
     assert torch.allclose(x, stamps / 255.0)
     p = model.probability(stamps, 0.1)
-    assert p.shape == (2,) and bool(((p > 0) & (p < 1)).all())
+    assert p.shape == (2,)
+    assert bool(((p > 0) & (p < 1)).all())
 
 
 def test_bands_are_i_r_g() -> None:

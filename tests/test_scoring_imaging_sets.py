@@ -32,20 +32,26 @@ def test_set_holds_what_was_asked_for(space: Path) -> None:
     assert kinds[KINDS.index("bare")] + kinds[KINDS.index("beside")] == pytest.approx(24, abs=1)
     assert {part.pixscale for part in lens.parts} == {0.1}
     for part in (*lens.parts, *other.parts):
-        assert part.pixels.shape[1:] == (1, 64, 64) and np.isfinite(part.pixels).all()
+        assert part.pixels.shape[1:] == (1, 64, 64)
+        assert np.isfinite(part.pixels).all()
 
 
 def test_sky_noise_is_the_unit(space: Path) -> None:
     part = simulated(space)[1].parts[-1]
     corner = np.asarray(part.pixels[:, 0, :6, :6], dtype=np.float64)
-    assert np.median(np.abs(corner - np.median(corner, axis=(1, 2), keepdims=True))) == pytest.approx(0.67, abs=0.15)
+    assert np.median(np.abs(corner - np.median(corner, axis=(1, 2), keepdims=True))) == pytest.approx(
+        0.67, abs=0.15
+    )
 
 
 def test_the_same_seed_gives_the_same_images_and_another_one_others(space: Path, tmp_path: Path) -> None:
     simulate(tmp_path / "again", "space", 24, 30, seed=5)
     simulate(tmp_path / "other", "space", 24, 30, seed=6)
-    first, again, other = (simulated(f)[0].parts[0].pixels for f in (space, tmp_path / "again", tmp_path / "other"))
-    assert np.array_equal(first, again) and not np.array_equal(first, other)
+    first, again, other = (
+        simulated(f)[0].parts[0].pixels for f in (space, tmp_path / "again", tmp_path / "other")
+    )
+    assert np.array_equal(first, again)
+    assert not np.array_equal(first, other)
 
 
 def test_an_interrupted_run_goes_on_with_the_same_images(
@@ -99,8 +105,11 @@ def test_seeing_and_depth_vary_within_their_ranges() -> None:
     made = [vary(view, torch.Generator().manual_seed(seed)) for seed in range(20)]
     fwhm = np.array([m.psf_fwhm_arcsec[0] for m in made]) / 0.18
     depth = np.array([m.depth_5sigma[0] for m in made]) - 26.2
-    assert (fwhm >= 0.5).all() and (fwhm <= 2).all() and fwhm.std() > 0.1
-    assert (np.abs(depth) <= 1).all() and depth.std() > 0.1
+    assert (fwhm >= 0.5).all()
+    assert (fwhm <= 2).all()
+    assert fwhm.std() > 0.1
+    assert (np.abs(depth) <= 1).all()
+    assert depth.std() > 0.1
 
 
 def test_parts_of_several_sizes_become_one_batch_in_the_order_asked_for() -> None:
@@ -130,7 +139,9 @@ def test_stamps_are_no_images() -> None:
 
 def test_bands_that_a_model_cannot_use_are_refused() -> None:
     with pytest.raises(DataError, match="cannot use bands g, z"):
-        from_arrays(np.zeros((1, 2, 64, 64), np.float32), ("g", "z")).inputs(get_model("eznet", None), np.arange(1))
+        from_arrays(np.zeros((1, 2, 64, 64), np.float32), ("g", "z")).inputs(
+            get_model("eznet", None), np.arange(1)
+        )
 
 
 def test_wrong_shape_is_refused() -> None:
@@ -145,12 +156,15 @@ def test_prepared_inputs_are_kept_and_made_anew_for_other_images(space: Path, tm
     made = Prepared(lens, model, path)
     assert torch.allclose(made.batch(np.arange(3)), lens.inputs(model, np.arange(3)), atol=2e-3)
     stamp = path.stat().st_mtime_ns
-    assert len(Prepared(lens, model, path)) == 24 and path.stat().st_mtime_ns == stamp
-    assert len(Prepared(other, model, path)) == len(other) and path.stat().st_mtime_ns != stamp
+    assert len(Prepared(lens, model, path)) == 24
+    assert path.stat().st_mtime_ns == stamp
+    assert len(Prepared(other, model, path)) == len(other)
+    assert path.stat().st_mtime_ns != stamp
 
 
 def test_taking_rows_keeps_kinds(space: Path) -> None:
     other = simulated(space)[1]
     some = other.take(np.flatnonzero(other.kind == KINDS.index("beside")))
-    assert len(some) and set(some.kind) == {KINDS.index("beside")}
+    assert len(some)
+    assert set(some.kind) == {KINDS.index("beside")}
     assert len(ImageSet([])) == 0

@@ -1,8 +1,9 @@
-"""The training loop: what a batch holds, schedules, resuming; calibration, figures and the command from end to end."""
+"""The training loop: what a batch holds, schedules, resuming; calibration, figures, the command."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 from pathlib import Path
 
@@ -83,19 +84,23 @@ def test_every_positive_is_accompanied_by_an_image_of_the_pool() -> None:
     fit(small_model(), lens, other, dataclasses.replace(FAST, epochs=3, pool=10))
     assert [len(rows) for rows in lens.asked] == [len(rows) for rows in other.asked] == [8] * 9
     for epoch in range(3):
-        assert sorted(sum(lens.asked[3 * epoch : 3 * epoch + 3], [])) == list(range(24))
-    drawn = sum(other.asked, [])
-    assert len(set(drawn)) <= 10 and len(set(drawn)) > 5
+        assert sorted(itertools.chain(*lens.asked[3 * epoch : 3 * epoch + 3])) == list(range(24))
+    drawn = list(itertools.chain(*other.asked))
+    assert len(set(drawn)) <= 10
+    assert len(set(drawn)) > 5
     assert other.asked[:3] != other.asked[3:6]  # other ones in every epoch
 
 
 def test_more_negatives_to_each_positive() -> None:
     lens, other = sets(20)
     fit(small_model(), lens, other, dataclasses.replace(FAST, epochs=1, negatives=3, batch_size=20))
-    assert [len(r) for r in lens.asked] == [5] * 4 and [len(r) for r in other.asked] == [15] * 4
+    assert [len(r) for r in lens.asked] == [5] * 4
+    assert [len(r) for r in other.asked] == [15] * 4
 
 
-def test_a_resumed_run_ends_where_an_uninterrupted_one_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("scoring.imaging.train.SAVE_EVERY_S", 0.0)
     config = dataclasses.replace(FAST, epochs=4, ema=0.9)
     whole = small_model()
@@ -136,7 +141,9 @@ def test_steps_are_those_of_the_thesis_and_keep_their_place_in_a_shorter_run() -
     assert [rate(e / 250) for e in (0, 149, 150, 219, 220, 249)] == [1.0, 1.0, 0.1, 0.1, 0.01, 0.01]
     assert dataclasses.replace(published_config("eznet"), epochs=25).rate_at(16 / 25) == 0.1
     ours = [TODAY.rate_at(p) for p in np.linspace(0, 0.999, 200)]
-    assert max(ours) == pytest.approx(1.0, abs=0.02) and ours[0] < 0.1 and ours[-1] < 0.01
+    assert max(ours) == pytest.approx(1.0, abs=0.02)
+    assert ours[0] < 0.1
+    assert ours[-1] < 0.01
     with pytest.raises(UserError, match="constant, one_cycle"):
         dataclasses.replace(TODAY, schedule="cosine").rate_at(0.5)
 
@@ -144,10 +151,17 @@ def test_steps_are_those_of_the_thesis_and_keep_their_place_in_a_shorter_run() -
 def test_published_settings() -> None:
     eznet, lensflow = published_config("eznet_1band"), published_config("lensflow")
     assert (eznet.optimiser, eznet.learning_rate, eznet.weight_decay, eznet.epochs) == ("sgd", 0.1, 1e-4, 250)
-    assert eznet.pool == 50_000 and eznet.negatives == 1
-    assert (lensflow.optimiser, lensflow.batch_size, lensflow.crop, lensflow.transferred) == ("adam", 128, 90, 0.1)
+    assert eznet.pool == 50_000
+    assert eznet.negatives == 1
+    assert (lensflow.optimiser, lensflow.batch_size, lensflow.crop, lensflow.transferred) == (
+        "adam",
+        128,
+        90,
+        0.1,
+    )
     optimiser = make_optimiser(small_model().network(), eznet)
-    assert isinstance(optimiser, torch.optim.SGD) and optimiser.defaults["nesterov"]
+    assert isinstance(optimiser, torch.optim.SGD)
+    assert optimiser.defaults["nesterov"]
     assert optimiser.defaults["momentum"] == 0.9
 
 
@@ -201,24 +215,42 @@ def test_figures_of_a_known_ranking() -> None:
 
 def test_command_trains_measures_and_writes_weights_that_score(tmp_path: Path) -> None:
     out = tmp_path / "train"
-    words = ["train", "arclet", "--lenses", "24", "--ordinary", "30", "--epochs", "1", "--out", str(out), "--json"]
+    words = [
+        "train",
+        "arclet",
+        "--lenses",
+        "24",
+        "--ordinary",
+        "30",
+        "--epochs",
+        "1",
+        "--out",
+        str(out),
+        "--json",
+    ]
     result = CliRunner().invoke(lensmine.app, [*words, "--quick", "--quiet"])
     assert result.exit_code == 0, result.output
     card = json.loads(result.stdout)
     figures_ = card["metrics"]["simulated"]["tracers_among_ordinary"]
-    assert figures_["n_positive"] == 50 and figures_["n_negative"] == 1000
-    assert card["training"]["published_epochs"] == TODAY.epochs and card["training"]["epochs"] == 1
+    assert figures_["n_positive"] == 50
+    assert figures_["n_negative"] == 1000
+    assert card["training"]["published_epochs"] == TODAY.epochs
+    assert card["training"]["epochs"] == 1
     assert card["data"]["simulated"]["family"] == "space"
     model = get_model("arclet", out / "arclet.safetensors")
-    assert model.weights_hash == card["weights_hash"] and model.preprocessing_hash == card["preprocessing_hash"]
+    assert model.weights_hash == card["weights_hash"]
+    assert model.preprocessing_hash == card["preprocessing_hash"]
     assert model.default_threshold == card["threshold"]
     p = model.probability(torch.randn(3, 1, 64, 64), 0.1)
     assert bool(((p >= 0) & (p <= 1)).all())
 
 
 def test_options_of_spectra_are_refused_for_images(tmp_path: Path) -> None:
-    result = CliRunner().invoke(lensmine.app, ["train", "arclet", "--selection", "x", "--out", str(tmp_path / "t")])
-    assert result.exit_code != 0 and "--negatives" in str(result.exception or result.output)
+    result = CliRunner().invoke(
+        lensmine.app, ["train", "arclet", "--selection", "x", "--out", str(tmp_path / "t")]
+    )
+    assert result.exit_code != 0
+    assert "--negatives" in str(result.exception or result.output)
 
 
 def test_the_cards_command_repeats_the_run() -> None:

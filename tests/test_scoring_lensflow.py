@@ -42,7 +42,8 @@ def test_histogram_is_the_templates() -> None:
     y = match_histogram(x).numpy()
     assert np.abs(y - histogram_match(x.numpy(), default_template())).max() < 1e-3
     assert np.allclose(np.sort(y[0].ravel()), np.sort(y[1].ravel()), atol=2e-3)
-    assert 0 <= y.min() and y.max() <= 1
+    assert y.min() >= 0
+    assert y.max() <= 1
 
 
 def test_equal_pixels_get_equal_values() -> None:

@@ -1,1 +1,1 @@
-"""Training of the image models: simulated sets, augmentation, the published and today's ways to train, cards."""
+"""Training of the image models: simulated sets, augmentation, published and today's training, cards."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -54,12 +55,15 @@ def figures(positive: Logits, negative: Logits, resamples: int = RESAMPLES) -> d
     }
     for rate in FALSE_POSITIVE_RATES:
         if rate * len(negative) >= 1:
-            wanted[f"completeness_fpr_{rate:.0e}"] = lambda y, s, rate=rate: completeness(y, s, rate)  # type: ignore[misc]
+            wanted[f"completeness_fpr_{rate:.0e}"] = functools.partial(completeness, rate=rate)
     rng = np.random.default_rng(0)
     drawn = []
     for _ in range(resamples):
         rows = np.concatenate(
-            [rng.integers(len(positive), size=len(positive)), rng.integers(len(positive), len(score), len(negative))]
+            [
+                rng.integers(len(positive), size=len(positive)),
+                rng.integers(len(positive), len(score), len(negative)),
+            ]
         )
         drawn.append([figure(label[rows], score[rows]) for figure in wanted.values()])
     low, high = np.percentile(drawn, [2.5, 97.5], axis=0) if drawn else (np.zeros(0), np.zeros(0))
@@ -81,12 +85,14 @@ def simulated_figures(positive: Logits, negative: Logits, kind: NDArray[np.int8]
             some = negative[kind == KINDS.index(name)]
             if len(some):
                 label = np.arange(len(positive) + len(some)) < len(positive)
-                out["against_near_misses"][f"auc_{name}"] = round(roc_area(label, np.concatenate([positive, some])), 5)
+                out["against_near_misses"][f"auc_{name}"] = round(
+                    roc_area(label, np.concatenate([positive, some])), 5
+                )
     return out
 
 
 def platt(positive: Logits, negative: Logits, base_rate: float = BASE_RATE) -> tuple[float, float]:
-    """Slope and offset of the logit (Platt 1999) at which probabilities are right for a share `base_rate` of lenses."""
+    """Slope and offset of the logit (Platt 1999) that make it right for a share `base_rate` of lenses."""
     x = np.concatenate([positive, negative])
     y = (np.arange(len(x)) < len(positive)).astype(float)
     weight = np.where(y > 0, base_rate / len(positive), (1 - base_rate) / len(negative)) * len(x)
@@ -102,7 +108,7 @@ def platt(positive: Logits, negative: Logits, base_rate: float = BASE_RATE) -> t
 
 
 def calibrate(network: nn.Module, positive: Logits, negative: Logits, base_rate: float = BASE_RATE) -> None:
-    """Fit slope and offset and put them into the network's buffer `calibration`, on top of those that are there."""
+    """Fit slope and offset and put them into the network's buffer `calibration`, on top of what is there."""
     slope, offset = platt(positive, negative, base_rate)
-    old: Tensor = network.calibration  # type: ignore[assignment]
-    network.calibration.copy_(old.new_tensor([float(old[0]) * slope, float(old[1]) * slope + offset]))  # type: ignore[operator,union-attr]
+    held: Tensor = network.calibration  # type: ignore[assignment]
+    held.copy_(held.new_tensor([float(held[0]) * slope, float(held[1]) * slope + offset]))

@@ -18,7 +18,7 @@ from scoring.imaging.card import finish
 from scoring.imaging.scenes import KINDS, family
 from scoring.imaging.selected import selected_images
 from scoring.imaging.sets import ImageSet, Prepared, simulate, simulated
-from scoring.imaging.train import FitConfig, fit, logits
+from scoring.imaging.train import FitConfig, fit
 from scoring.registry import model_class
 
 if TYPE_CHECKING:
@@ -81,7 +81,8 @@ class ImageTrainRequest:
         words = ["lensmine", "train", self.model]
         default = ImageTrainRequest(self.model, self.out)
         for option in (
-            "recipe", "lenses", "ordinary", "test_lenses", "test_ordinary", "positives", "negatives", "epochs", "per_epoch", "batch_size", "learning_rate", "init", "seed",
+            "recipe", "lenses", "ordinary", "test_lenses", "test_ordinary", "positives", "negatives",
+            "epochs", "per_epoch", "batch_size", "learning_rate", "init", "seed",
         ):  # fmt: skip
             value = getattr(self, option)
             if value is not None and value != getattr(default, option):
@@ -149,7 +150,8 @@ def run_image_training(request: ImageTrainRequest) -> dict[str, Any]:
     test = data / "test"
     scale = 0.05 if request.quick else 1.0
     simulate(
-        test, name, max(round(request.test_lenses * scale), 20), max(round(request.test_ordinary * scale), 100),
+        test, name, max(round(request.test_lenses * scale), 20),
+        max(round(request.test_ordinary * scale), 100),
         request.seed + TEST_SEED,
     )  # fmt: skip
     real = {}
@@ -164,7 +166,9 @@ def run_image_training(request: ImageTrainRequest) -> dict[str, Any]:
             "training": {
                 **asdict(config),
                 "published_epochs": published_config(request.model).epochs,
-                "images_seen": len(history) * (1 + config.negatives) * min(len(lens_fit), config.positives or len(lens_fit)),
+                "images_seen": len(history)
+                * (1 + config.negatives)
+                * min(len(lens_fit), config.positives or len(lens_fit)),
                 "last_epoch": history[-1] if history else {},
             },
             "data": _describe(request, name, len(lens), len(other)),
@@ -206,12 +210,19 @@ def _training_images(
     if request.positives is not None:
         lens = selected_images(request.db, request.positives, model)
         if len(lens) < 10:
-            raise UserError(f"selection {request.positives!r} has {len(lens)} cutouts to learn from: 10 are needed")
+            raise UserError(
+                f"selection {request.positives!r} has {len(lens)} cutouts to learn from: 10 are needed"
+            )
     return lens, other
 
 
 def _pretrain(
-    model: ImageModel, inputs: Prepared, kind: NDArray[np.int8], rows: NDArray[np.int64], config: FitConfig, device: str
+    model: ImageModel,
+    inputs: Prepared,
+    kind: NDArray[np.int8],
+    rows: NDArray[np.int64],
+    config: FitConfig,
+    device: str,
 ) -> None:
     """Teach the convolutions two other classes first: early types of the lenses' kind against survey sources.
 

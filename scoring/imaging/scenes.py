@@ -1,7 +1,8 @@
 """Images to train on, drawn by the lens simulator: lenses, ordinary sources, and near misses.
 
 A family is what one network is trained on: the instruments whose images it has to take. Seeing, depth and the
-correlation of the noise vary from chunk to chunk, the object's place from image to image, for survey images do too.
+correlation of the noise vary from chunk to chunk, the object's place from image to image, for survey
+images do too.
 """
 
 from __future__ import annotations
@@ -40,8 +41,8 @@ class View:
     depth : (low, high)  change of the 5-sigma depth against the survey's [mag]
     seeing : (low, high)  factor on the width of the PSF
     correlated : chance that the noise of a chunk is correlated between neighbours, as drizzled images' is
-    pixscale : width of a pixel where it is not the instrument's [arcsec]; networks of 0.1 arcsec would average over
-        the smaller pixels of ACS anyway
+    pixscale : width of a pixel where it is not the instrument's [arcsec]; networks of 0.1 arcsec would
+        average over the smaller pixels of ACS anyway
     """
 
     instrument: str
@@ -65,7 +66,7 @@ FAMILIES: dict[str, tuple[View, ...]] = {
     ),
     "hsc": (View("hsc", 64, 1.0, depth=(-0.5, 0.5), seeing=(0.85, 1.25), correlated=0.3),),
 }
-"""What the shipped networks are trained on: one band of VIS and ACS for the one-band ones, HSC g, r, i for the others."""
+"""What the shipped networks are trained on: VIS and ACS for the one-band ones, HSC g, r, i for the others."""
 
 
 @dataclass(frozen=True)
@@ -74,17 +75,17 @@ class Mix:
 
     Attributes
     ----------
-    near_lenses : share of lenses beyond redshift 0.35 that are left out (of the bare and beside ones too), since
-        the galaxies of targeted observations are near
+    near_lenses : share of lenses beyond redshift 0.35 that are left out (of the bare and beside ones too),
+        since the galaxies of targeted observations are near
     bright_arcs : share of lenses with a source brighter by up to 2 magnitudes, as those that are found first
     field_galaxies : share of ordinary sources made of field galaxies instead of galaxies as the lenses'
     min_snr : signal to noise of the arcs below which a lens is not shown
     min_theta : least Einstein radius [arcsec]
-    full_theta : Einstein radius from which all lenses are shown; below it a share in proportion, since narrow lenses
-        are the most and the least told from one galaxy [arcsec]
+    full_theta : Einstein radius from which all lenses are shown; below it a share in proportion, since
+        narrow lenses are the most and the least told from one galaxy [arcsec]
     full_z : redshift of the lens, likewise
-    fainter : galaxies are fainter than Collett's by up to this, evenly drawn [mag]; known HSC lenses have i of 19
-        to 20.5 (Sonnenfeld et al. 2018), his brightest galaxies 17
+    fainter : galaxies are fainter than Collett's by up to this, evenly drawn [mag]; known HSC lenses have
+        i of 19 to 20.5 (Sonnenfeld et al. 2018), his brightest galaxies 17
     """
 
     near_lenses: float = 0.6
@@ -99,7 +100,9 @@ class Mix:
 
 MIXES: dict[str, Mix] = {
     "space": Mix(),
-    "hsc": Mix(near_lenses=0.0, bright_arcs=0.8, min_snr=30.0, min_theta=0.8, full_theta=1.6, full_z=0.8, fainter=2.0),
+    "hsc": Mix(
+        near_lenses=0.0, bright_arcs=0.8, min_snr=30.0, min_theta=0.8, full_theta=1.6, full_z=0.8, fainter=2.0
+    ),
 }
 """What is drawn for each family."""
 
@@ -113,13 +116,19 @@ KINDS = ("lens", "ordinary", "bare", "beside")
 def family(name: str) -> tuple[View, ...]:
     """Views of a family by name; `UserError` lists the names."""
     if name not in FAMILIES:
-        raise UserError(f"no family of simulated images is called {name!r}; choose from {', '.join(sorted(FAMILIES))}")
+        raise UserError(
+            f"no family of simulated images is called {name!r}; choose from {', '.join(sorted(FAMILIES))}"
+        )
     return FAMILIES[name]
 
 
 def describe(name: str, mix: Mix | None = None) -> dict[str, Any]:
     """The recipe as plain values, for cards."""
-    return {"family": name, "views": [asdict(view) for view in family(name)], "mix": asdict(mix or MIXES[name])}
+    return {
+        "family": name,
+        "views": [asdict(view) for view in family(name)],
+        "mix": asdict(mix or MIXES[name]),
+    }
 
 
 def stream(*key: int) -> torch.Generator:
@@ -141,7 +150,9 @@ def vary(view: View, generator: torch.Generator) -> Instrument:
         pixel_scale_arcsec=view.pixel_scale_arcsec,
         depth_5sigma=tuple(d + deeper for d in base.depth_5sigma),
         psf_fwhm_arcsec=tuple(f * wider for f in base.psf_fwhm_arcsec),
-        gain=tuple(g * 10 ** (0.8 * deeper) for g in base.gain),  # exposure goes as the noise's inverse square
+        gain=tuple(
+            g * 10 ** (0.8 * deeper) for g in base.gain
+        ),  # exposure goes as the noise's inverse square
     )
 
 
@@ -154,10 +165,11 @@ class Drawn(NamedTuple):
 
 
 def draw_scene(n: int, instrument: Instrument, npix: int, dice: Dice, mix: Mix) -> tuple[LensScene, Light]:
-    """About n to 8 n lenses of Collett's (2015) galaxies, before anything is asked of their arcs but their place.
+    """Up to 8 n lenses of Collett's (2015) galaxies, before anything is asked of their arcs but their place.
 
-    His deflectors, sources and densities; the Einstein radius is at least `mix.min_theta` and 0.8 of the seeing, and 0.35 of the stamp at
-    most. Mass follows light as in SLACS (Koopmans et al. 2006, ApJ 649, 599).
+    His deflectors, sources and densities; the Einstein radius is at least `mix.min_theta` and 0.8 of the
+    seeing, and 0.35 of the stamp at most. Mass follows light as in SLACS (Koopmans et al. 2006, ApJ 649,
+    599).
     """
     seeing, side = min(instrument.psf_fwhm_arcsec), npix * instrument.pixel_scale_arcsec
     m = 192 * n
@@ -171,11 +183,17 @@ def draw_scene(n: int, instrument: Instrument, npix: int, dice: Dice, mix: Mix) 
     bx, by = dice.disc(m)
     magnification = 2 / torch.sqrt(bx**2 + by**2 + 0.5 * (source.r_eff / theta_e.clamp_min(1e-3)) ** 2 + 1e-6)
     boost = torch.where(dice.below(m, mix.bright_arcs), dice.uniform(m, 0.0, 2.0), torch.zeros(m))
-    flux = magnification[:, None] * 10 ** (-0.4 * (source.mags(instrument) - torch.tensor(instrument.zero_point)))
+    flux = magnification[:, None] * 10 ** (
+        -0.4 * (source.mags(instrument) - torch.tensor(instrument.zero_point))
+    )
     sky = instrument.background_sigma().float() * math.sqrt(40.0)  # no arc is sharper than some 40 pixels
     seen &= (flux * 10 ** (0.4 * boost[:, None]) / sky).amax(1) > mix.min_snr
     pick = seen.nonzero()[:, 0][: 8 * n]
-    n, sigma, z, theta_e, bx, by, source = len(pick), *(v[pick] for v in (sigma, z, theta_e, bx, by)), source.take(pick)
+    n, sigma, z, theta_e, bx, by, source = (
+        len(pick),
+        *(v[pick] for v in (sigma, z, theta_e, bx, by)),
+        source.take(pick),
+    )
     lens = early_types(sigma, z, dice)
     lens = lens._replace(mag_i=lens.mag_i + dice.uniform(n, 0.0, mix.fainter))
     shear = (0.05 * dice.normal(n).abs()).clamp_max(0.2)
@@ -187,7 +205,8 @@ def draw_scene(n: int, instrument: Instrument, npix: int, dice: Dice, mix: Mix) 
         gamma2=shear * torch.sin(toward), lens_r_eff=lens.r_eff, lens_n=lens.n, lens_light_q=lens.q,
         lens_light_phi=lens.phi, source_x=x + bx * theta_e, source_y=y + by * theta_e,
         source_r_eff=source.r_eff, source_n=source.n, source_q=source.q, source_phi=source.phi,
-        lens_mag=lens.mags(instrument), source_mag=source.mags(instrument) - boost[pick][:, None], lens_x=x, lens_y=y,
+        lens_mag=lens.mags(instrument), source_mag=source.mags(instrument) - boost[pick][:, None],
+        lens_x=x, lens_y=y,
     )  # fmt: skip
     return scene, lens
 
@@ -195,8 +214,8 @@ def draw_scene(n: int, instrument: Instrument, npix: int, dice: Dice, mix: Mix) 
 def draw_lenses(n: int, instrument: Instrument, npix: int, generator: torch.Generator, mix: Mix) -> Drawn:
     """Lenses whose arcs can be told from the galaxy.
 
-    A twentieth of the galaxy's light in a pixel counts as noise beside the photons' and the sky's, since no smooth
-    profile fits much better than that.
+    A twentieth of the galaxy's light in a pixel counts as noise beside the photons' and the sky's, since
+    no smooth profile fits much better than that.
     """
     gain = torch.tensor(instrument.gain)[:, None, None]
     sigma = instrument.background_sigma().float()[:, None, None]
@@ -219,11 +238,14 @@ def draw_lenses(n: int, instrument: Instrument, npix: int, generator: torch.Gene
     )
 
 
-def lens_chunk(n: int, instrument: Instrument, npix: int, generator: torch.Generator, mix: Mix) -> dict[str, Tensor]:
-    """n lenses, and n images of the same galaxies without lensing: half of them alone, half with a source beside them.
+def lens_chunk(
+    n: int, instrument: Instrument, npix: int, generator: torch.Generator, mix: Mix
+) -> dict[str, Tensor]:
+    """n lenses, and n images of their galaxies without lensing: half alone, half with a source beside them.
 
-    The source beside a galaxy has the flux of its arcs and one to two times its own size, so neither brightness nor
-    colour tells. All lie among neighbours of their own. Each Tensor is noiseless, (m, bands, npix, npix).
+    The source beside a galaxy has the flux of its arcs and one to two times its own size, so neither
+    brightness nor colour tells. All lie among neighbours of their own. Each Tensor is noiseless, (m,
+    bands, npix, npix).
     """
     drawn = draw_lenses(n, instrument, npix, generator, mix)
     half = n // 2
@@ -281,7 +303,7 @@ def correlate(noise: Tensor, sigma_px: float) -> Tensor:
 
 
 def lenses(n: int, view: View, mix: Mix, generator: torch.Generator) -> dict[str, Tensor]:
-    """Images of n lenses and of n near misses by kind, (m, bands, npix, npix) each, in units of the sky's noise."""
+    """Images of n lenses and n near misses by kind, (m, bands, npix, npix), in units of the sky's noise."""
     instrument = vary(view, generator)
     made = lens_chunk(n, instrument, view.npix + SLACK, generator, mix)
     return {kind: take_picture(x, instrument, view, generator) for kind, x in made.items()}

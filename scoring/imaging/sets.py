@@ -1,4 +1,4 @@
-"""Sets of images as arrays on disk, read by index: simulated once, or taken from a selection of real cutouts."""
+"""Sets of images as arrays, read by index: simulated once, or taken from a selection of real cutouts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ class Part:
 
     Attributes
     ----------
-    pixels : ndarray, shape (n, bands, ny, nx)  float16 or float32 images, or uint8 stamps; may be memory-mapped
+    pixels : ndarray, shape (n, bands, ny, nx)  float16 or float32 images, or uint8 stamps; may be
+        memory-mapped
     bands : names of the second axis
     pixscale : width of a pixel [arcsec], or None
     kind : ndarray of int8, shape (n,)  index into `scoring.imaging.scenes.KINDS`; -1 where unknown
@@ -132,7 +133,8 @@ class Prepared:
     def __init__(self, images: ImageSet, model: ImageModel, path: Path | None = None) -> None:
         key = f"{model.preprocessing_hash} {len(images)}"
         if path is not None and path.is_file() and path.with_suffix(".key").is_file():
-            if path.with_suffix(".key").read_text() == key:
+            held = path.with_suffix(".key").read_text()
+            if held == key:
                 self.x: NDArray[np.float16] = np.load(path, mmap_mode="r")
                 return
         one = images.inputs(model, np.zeros(1, np.int64))
@@ -159,11 +161,13 @@ class Prepared:
 # ---------------------------------------------------------------------- simulated
 
 
-def simulate(folder: Path, name: str, n_lens: int, n_ordinary: int, seed: int, mix: Mix | None = None) -> None:
+def simulate(
+    folder: Path, name: str, n_lens: int, n_ordinary: int, seed: int, mix: Mix | None = None
+) -> None:
     """Draw a family's images into `folder`, once; an interrupted run goes on where it stopped.
 
-    `n_lens` lenses, as many near misses (their galaxies without lensing), and `n_ordinary` survey sources, in files
-    KIND-VIEW.npy, float16, in units of the sky's noise.
+    `n_lens` lenses, as many near misses (their galaxies without lensing), and `n_ordinary` survey sources,
+    in files KIND-VIEW.npy, float16, in units of the sky's noise.
     """
     views, mix = family(name), mix or MIXES[name]
     folder.mkdir(parents=True, exist_ok=True)
@@ -186,7 +190,10 @@ def _fill(folder: Path, stem: str, total: int, view: View, mix: Mix, key: tuple[
     kinds = {"lens": total, "bare": total // 2, "beside": total - total // 2}
     if stem.endswith("ordinary"):
         kinds = {"ordinary": total}
-    files = {kind: _open(folder / f"{view.instrument}-{kind}.npy", (n, *shape), at > 0) for kind, n in kinds.items()}
+    files = {
+        kind: _open(folder / f"{view.instrument}-{kind}.npy", (n, *shape), at > 0)
+        for kind, n in kinds.items()
+    }
     filled = dict.fromkeys(kinds, 0) if not at else json.loads(done.with_suffix(".json").read_text())
     while at < total:
         generator, n = stream(*key, at // CHUNK), min(CHUNK, total - at)

@@ -1,7 +1,7 @@
-"""Train an image model on positives and negatives: one loop, read from top to bottom, for all three ways to train.
+"""Train an image model on positives and negatives: one loop, read from top to bottom, for all ways to train.
 
-Every epoch has its own seed, so a run that is killed goes on from its last checkpoint with the very batches that it
-would have had.
+Every epoch has its own seed, so a run that is killed goes on from its last checkpoint with the very
+batches that it would have had.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from scoring.evaluate.metrics import roc_area, roc_curve
 from scoring.imaging.augment import random_crops, symmetries
 from scoring.imaging.scenes import stream
 from scoring.imaging.sets import ImageSet, Prepared
+from scoring.models.layers import channels_last
 
 if TYPE_CHECKING:
     from scoring.models.image_base import ImageModel
@@ -57,7 +58,8 @@ class FitConfig:
     batch_size : int  images of both classes
     optimiser : ``sgd`` (Nesterov 0.9), ``adam`` or ``adamw``
     learning_rate : float  at its highest
-    schedule : ``steps`` (a tenth from 150/250, a hundredth from 220/250 of the epochs), ``constant`` or ``one_cycle``
+    schedule : ``steps`` (a tenth from 150/250, a hundredth from 220/250 of the epochs), ``constant`` or
+        ``one_cycle``
     weight_decay : float
     symmetries : bool  turn and mirror each image at random
     crop : int or None  side of random crops brought back to size [px]
@@ -101,7 +103,7 @@ PUBLISHED_LENSFLOW = FitConfig(
     epochs=20, batch_size=128, optimiser="adam", learning_rate=1e-3, schedule="constant", weight_decay=0.0,
     crop=90, transferred=0.1,
 )  # fmt: skip
-"""The same, sections 2.2 to 2.4: 64 and 64 in a batch, Adam, crops, a tenth of the rate for transferred layers."""
+"""Sections 2.2 to 2.4: 64 and 64 in a batch, Adam, crops, a tenth of the rate for transferred layers."""
 
 TODAY = FitConfig(
     epochs=30, negatives=1, batch_size=128, optimiser="adamw", learning_rate=4e-3, schedule="one_cycle",
@@ -126,8 +128,8 @@ def fit(
 ) -> list[dict[str, float]]:
     """Train the model's network in place, from the weights that it has.
 
-    Every batch holds positives in random order, each accompanied by `config.negatives` images drawn at random from
-    the pool (negative learning), so the negatives differ from epoch to epoch.
+    Every batch holds positives in random order, each accompanied by `config.negatives` images drawn at
+    random from the pool (negative learning), so the negatives differ from epoch to epoch.
 
     Parameters
     ----------
@@ -157,7 +159,7 @@ def fit(
     if checkpoint is not None and checkpoint.exists() and not resume:
         raise UserError(f"{checkpoint} is there already: add --resume to go on, or name another --out")
     pool = np.random.default_rng(config.seed).permutation(len(other))[: config.pool]
-    network = model.network().to(device, memory_format=torch.channels_last)
+    network = channels_last(model.network()).to(device)
     average = copy.deepcopy(network).eval() if config.ema else None
     optimiser = make_optimiser(network, config)
     history: list[dict[str, float]] = []
@@ -263,7 +265,10 @@ def logits(network: nn.Module, images: Source, device: str = "cpu", rows: int = 
     """Logit of every image, shape (n,)."""
     network.eval()
     out = [
-        network(images.batch(np.arange(first, min(first + rows, len(images)))).to(device)).double().cpu().numpy()
+        network(images.batch(np.arange(first, min(first + rows, len(images)))).to(device))
+        .double()
+        .cpu()
+        .numpy()
         for first in range(0, len(images), rows)
     ]
     return np.concatenate(out) if out else np.zeros(0)

@@ -1,10 +1,10 @@
-"""Arclet: a small residual network that sees the cutout twice, as it is and with the galaxy's own light taken off.
+"""Arclet: a small residual network that sees the cutout as it is and with the galaxy's own light taken off.
 
-Ours. Arcs are faint beside the galaxy that bends them, so preprocessing does what a network would have to spend
-most of its layers on: the background goes, the noise becomes the unit, and a smooth elliptical profile, fitted to
-the middle by adaptive moments (after Hirata & Seljak 2003, MNRAS 343, 459) and falling outwards, is subtracted. Values go
-through asinh (Lupton et al. 2004, PASP 116, 133). What is left for the network costs 12 (one band) and 15 (three
-bands) million multiply-adds in plain 3x3 convolutions.
+Ours. Arcs are faint beside the galaxy that bends them, so preprocessing does what a network would have to
+spend most of its layers on: the background goes, the noise becomes the unit, and a smooth elliptical
+profile, fitted to the middle by adaptive moments (after Hirata & Seljak 2003, MNRAS 343, 459) and falling
+outwards, is subtracted. Values go through asinh (Lupton et al. 2004, PASP 116, 133). What is left for the
+network costs 12 (one band) and 15 (three bands) million multiply-adds in plain 3x3 convolutions.
 
 `arclet` looks at one band, 6 arcsec wide at 0.1 arcsec a pixel; `arclet_gri` at three bands of 64x64 pixels.
 """
@@ -20,7 +20,30 @@ from torch import Tensor, nn
 from scoring.models.image_base import ImageModel
 from scoring.registry import register_model
 
-RING_EDGES = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 9.5, 11.0, 13.0, 15.0, 18.0, 22.0, 27.0, 35.0, 45.0)
+RING_EDGES = (
+    0.0,
+    0.5,
+    1.0,
+    1.5,
+    2.0,
+    2.5,
+    3.0,
+    3.5,
+    4.0,
+    5.0,
+    6.0,
+    7.0,
+    8.0,
+    9.5,
+    11.0,
+    13.0,
+    15.0,
+    18.0,
+    22.0,
+    27.0,
+    35.0,
+    45.0,
+)
 """Radii at which the galaxy's profile is measured [px]."""
 
 
@@ -30,8 +53,8 @@ RING_EDGES = (0.0, 0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0, 6.0, 7.0, 8.0, 9
 def noise_units(x: Tensor) -> Tensor:
     """Cutouts less their background, over their noise as the rim shows it.
 
-    The background is the median of the rim; the noise that of differences between neighbours in the rim, which light
-    that varies slowly does not enter.
+    The background is the median of the rim; the noise that of differences between neighbours in the rim,
+    which light that varies slowly does not enter.
 
     Parameters
     ----------
@@ -46,7 +69,10 @@ def noise_units(x: Tensor) -> Tensor:
     down = torch.cat([x[..., :depth], x[..., -depth:]], dim=-1)  # (n, bands, h, 12)
     level = torch.cat([across.flatten(-2), down.flatten(-2)], dim=-1).median(-1).values
     steps = torch.cat(
-        [(across[..., ::2, 1:] - across[..., ::2, :-1]).flatten(-2), (down[..., 1:, ::2] - down[..., :-1, ::2]).flatten(-2)],
+        [
+            (across[..., ::2, 1:] - across[..., ::2, :-1]).flatten(-2),
+            (down[..., 1:, ::2] - down[..., :-1, ::2]).flatten(-2),
+        ],
         dim=-1,
     )
     steps = steps.abs()
@@ -62,8 +88,8 @@ def noise_units(x: Tensor) -> Tensor:
 def galaxy_shape(x: Tensor, rounds: int = 4, core: float = 1.6, size: float = 4.5) -> tuple[Tensor, Tensor]:
     """Centre and shape of the object in the middle.
 
-    The centre is that of the light under a narrow Gaussian that follows it; the ellipticity that of the moments under
-    a wide one which takes on the same ellipticity, over-relaxed since four rounds have to do.
+    The centre is that of the light under a narrow Gaussian that follows it; the ellipticity that of the
+    moments under a wide one which takes on the same ellipticity, over-relaxed since four rounds have to do.
 
     Parameters
     ----------
@@ -102,7 +128,7 @@ def galaxy_shape(x: Tensor, rounds: int = 4, core: float = 1.6, size: float = 4.
 
 
 def _radius2(dx: Tensor, dy: Tensor, e: Tensor) -> Tensor:
-    """Squared elliptical radius, that of a circle of equal area: dx (n, w), dy (n, h), e (n, 2) to (n, h, w)."""
+    """Squared radius of the circle as large as the ellipse: dx (n, w), dy (n, h), e (n, 2) to (n, h, w)."""
     e1, e2 = e[:, :1], e[:, 1:]
     norm = torch.sqrt(1 - e1 * e1 - e2 * e2)
     square = (dy * dy * (1 + e1) / norm)[:, :, None] + (dx * dx * (1 - e1) / norm)[:, None, :]
@@ -112,8 +138,8 @@ def _radius2(dx: Tensor, dy: Tensor, e: Tensor) -> Tensor:
 def smooth_galaxy(x: Tensor, centre: Tensor, ellipticity: Tensor) -> Tensor:
     """Light of a galaxy whose isophotes are ellipses and whose brightness falls outwards.
 
-    A ring's level is the mean of its pixels that are not far above the others, so an arc hardly enters; a level is
-    never above one further in, so a ring of light hardly does.
+    A ring's level is the mean of its pixels that are not far above the others, so an arc hardly enters; a
+    level is never above one further in, so a ring of light hardly does.
 
     Parameters
     ----------
@@ -129,7 +155,9 @@ def smooth_galaxy(x: Tensor, centre: Tensor, ellipticity: Tensor) -> Tensor:
     ys = torch.arange(h, device=x.device, dtype=x.dtype) - (h - 1) / 2 - centre[:, 1:]
     radius = _radius2(xs, ys, ellipticity).clamp_min(0.0).sqrt().flatten(1)  # (n, h*w)
     upper_of, low_of, width_of = _ring_tables(x.device)
-    half = (radius * 2).long().clamp_max(len(upper_of) - 1).flatten()  # index_select is much faster than bucketize
+    half = (
+        (radius * 2).long().clamp_max(len(upper_of) - 1).flatten()
+    )  # index_select is much faster than bucketize
     upper = upper_of.index_select(0, half).view_as(radius)
     low, width = low_of.index_select(0, half).view_as(radius), width_of.index_select(0, half).view_as(radius)
     share = ((radius - low) * width).clamp(0.0, 1.0)  # of the way from one radius to the next
@@ -152,7 +180,7 @@ def smooth_galaxy(x: Tensor, centre: Tensor, ellipticity: Tensor) -> Tensor:
 
 @functools.cache
 def _ring_tables(device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """For every half pixel of radius: the next edge's number, the edge before, and one over their distance."""
+    """For every half pixel of radius: the next edge's number, the edge before, 1 over their distance."""
     edges = torch.tensor(RING_EDGES)  # all are multiples of half a pixel
     upper = torch.bucketize(torch.arange(0.25, RING_EDGES[-1], 0.5), edges)
     return upper.to(device), edges[upper - 1].to(device), (1 / (edges[upper] - edges[upper - 1])).to(device)
@@ -189,7 +217,9 @@ class ArcletConfig:
 
 def _conv(inputs: int, outputs: int, kernel: int = 3, stride: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()
+        nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(),
     )
 
 
@@ -281,7 +311,7 @@ class ArcletGRI(ImageModel):
         super().__init__(config or ArcletConfig(widths=(16, 32, 44), stem_kernel=3))
 
     def scale(self, x: Tensor) -> Tensor:
-        """Seven channels: each band, each without the galaxy, and g less i at the galaxy's colour, all through asinh."""
+        """Seven channels through asinh: bands, bands without the galaxy, and g less i at the galaxy's colour."""
         x = noise_units(x)
         residual = x - smooth_galaxy(x, *galaxy_shape(x.mean(1)))
         mid = x.shape[-1] // 2

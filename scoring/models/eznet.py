@@ -1,13 +1,13 @@
-"""EZnet of Pourrahmani (2019), sections 3.1 and 4.5 and Table 4.2: a densely connected network given by a table.
+"""EZnet of Pourrahmani (2019), sections 3.1 and 4.5, Table 4.2: a densely connected network given by a table.
 
-A block applies batch normalisation, tanh and a convolution to the feature maps it is given, appends the result to
-the newest of them, and resizes all by interpolation. A different table makes a different network.
+A block applies batch normalisation, tanh and a convolution to the feature maps it is given, appends the
+result to the newest of them, and resizes all by interpolation. A different table makes a different network.
 
-What the thesis leaves open, and what is done here. How many earlier outputs a block sees (the branching rate b,
-figure 3.5): 4, which costs 49 million multiply-adds a stamp (b = 2: 34, b = 8: 70). Interpolation: bilinear,
-and the mean where 8x8 shrinks to 1x1, since bilinear would look at the four middle pixels alone. The two
-fully connected layers: 64 and 32 neurons with tanh. The two sigmoid neurons are trained with the cross-entropy of
-the pair, so the logit of a stamp is their difference.
+What the thesis leaves open, and what is done here. How many earlier outputs a block sees (the branching
+rate b, figure 3.5): 4, which costs 49 million multiply-adds a stamp (b = 2: 34, b = 8: 70). Interpolation:
+bilinear, and the mean where 8x8 shrinks to 1x1, since bilinear would look at the four middle pixels alone.
+The two fully connected layers: 64 and 32 neurons with tanh. The two sigmoid neurons are trained with the
+cross-entropy of the pair, so the logit of a stamp is their difference.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ def multiply_adds(table: tuple[Block, ...], channels: int, npix: int) -> int:
 
 
 class EZnetBlock(nn.Module):
-    """Batch normalisation, tanh, convolution, concatenation, resize: (n, seen, h, w) to (n, passed, out, out)."""
+    """Normalisation, tanh, convolution, concatenation, resize: (n, seen, h, w) to (n, passed, out, out)."""
 
     def __init__(self, block: Block, seen: int, size: int, drop: int) -> None:
         super().__init__()

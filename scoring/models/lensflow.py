@@ -1,11 +1,12 @@
 """LensFlow of Pourrahmani et al. (2018, ApJ 856, 68; thesis 2019, chapter 2, Table 2.1).
 
-Three rounds of 5x5 convolution, tanh and 2x2 pooling, then three dense layers. One band, 100x100 pixels, whose
-histogram is matched to a template so that all values lie between 0 and 1.
+Three rounds of 5x5 convolution, tanh and 2x2 pooling, then three dense layers. One band, 100x100 pixels,
+whose histogram is matched to a template so that all values lie between 0 and 1.
 
-Where the text and Table 2.1 differ, the table is followed: the first layer is a convolution (the text calls it
-an average-pooling of 5x5), the pooling is by maximum with stride 2 (the text says stride 1, yet 96 becomes 48), and
-the dense layers are followed by ReLU (the text calls the first linear) and each by a dropout of one half.
+Where the text and Table 2.1 differ, the table is followed: the first layer is a convolution (the text
+calls it an average-pooling of 5x5), the pooling is by maximum with stride 2 (the text says stride 1, yet
+96 becomes 48), and the dense layers are followed by ReLU (the text calls the first linear) and each by a
+dropout of one half.
 """
 
 from __future__ import annotations
@@ -74,7 +75,9 @@ class LensFlowNet(nn.Module):
 def _template(n: int) -> Tensor:
     """The template's value at each of `n` ranks."""
     quantiles = default_template()
-    return torch.from_numpy(np.interp(np.linspace(0, 1, n), np.linspace(0, 1, len(quantiles)), quantiles)).float()
+    return torch.from_numpy(
+        np.interp(np.linspace(0, 1, n), np.linspace(0, 1, len(quantiles)), quantiles)
+    ).float()
 
 
 def match_histogram(x: Tensor) -> Tensor:
