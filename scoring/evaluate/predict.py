@@ -7,6 +7,7 @@ differ.
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -60,6 +61,30 @@ def logits(model: SpectralModel, spectra: Spectra, backend: Backend | None = Non
     with ThreadPoolExecutor(runner.threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         out = list(pool.map(some, range(0, len(cut), batch)))
     return np.concatenate(out) if out else np.empty(0)
+
+
+def with_mask(model: SpectralModel, half_width_px: int) -> SpectralModel:
+    """The model with another mask of the lens's lines, so that models can be compared at equal masks.
+
+    Parameters
+    ----------
+    model : SpectralModel
+        Loaded model, whose configuration is replaced; the mask is part of its preprocessing and its hash.
+    half_width_px : int
+        Half width of the mask [pixel of 1e-4 dex = 69 km/s].
+
+    Raises
+    ------
+    UserError
+        If the width is negative, or the model masks no lines.
+    """
+    if half_width_px < 0:
+        raise UserError(f"a mask of {half_width_px} pixels: give 0 or more")
+    for name in ("mask_half_width_px", "mask_half_width"):
+        if hasattr(model.config, name):
+            model.config = replace(model.config, **{name: half_width_px})
+            return model
+    raise UserError(f"{model.name} masks no lines of the lens, so its mask cannot be set")
 
 
 def probability(logit: ArrayLike) -> Array:
