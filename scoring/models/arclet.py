@@ -311,7 +311,7 @@ class ArcletGRI(ImageModel):
         super().__init__(config or ArcletConfig(widths=(16, 32, 44), stem_kernel=3))
 
     def scale(self, x: Tensor) -> Tensor:
-        """Seven channels through asinh: bands, bands without the galaxy, and g less i at the galaxy's colour."""
+        """Seven channels: bands, bands without the galaxy, g less i at the galaxy's colour; asinh of all."""
         x = noise_units(x)
         residual = x - smooth_galaxy(x, *galaxy_shape(x.mean(1)))
         mid = x.shape[-1] // 2
