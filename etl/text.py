@@ -63,13 +63,18 @@ def codes(array: pa.DictionaryArray) -> NDArray[np.int32]:
 def from_codes(numbers: NDArray[np.int32], values: list[str]) -> pa.DictionaryArray:
     """Strings by their number in a list; -1 is null."""
     null = numbers < 0
-    indices = pa.array(numbers, pa.int32(), mask=null) if null.any() else pa.array(numbers, pa.int32())
+    if null.any():
+        indices = pa.array(np.where(null, 0, numbers), pa.int32(), mask=null)
+    else:
+        indices = pa.array(numbers, pa.int32())
     return pa.DictionaryArray.from_arrays(indices, pa.array(values, pa.string()))
 
 
 def constant(value: str | None, n: int) -> pa.DictionaryArray:
     """One value for n rows, or n nulls."""
-    return from_codes(np.full(n, -1 if value is None else 0, dtype=np.int32), [value or ""])
+    return from_codes(
+        np.full(n, -1 if value is None else 0, dtype=np.int32), [] if value is None else [value]
+    )
 
 
 def encoded(array: pa.Array) -> pa.DictionaryArray:

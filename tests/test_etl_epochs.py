@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 from astropy.io import fits
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from ingest_state import select
+from scipy.spatial import cKDTree
 from sdss_files import row, spec_file, table
 
-from etl.epochs import assign, pairs_within
+from etl.epochs import assign
+from etl.pairs import pairs_within, unit_vectors
 from etl.sdss import ingest_sdss
+from schema.engine import connect_engine
 
 
 @pytest.fixture
@@ -85,6 +90,7 @@ def test_epochs_at_the_pole_and_across_ra_zero(db: str, tmp_path: Path) -> None:
 @given(
     st.lists(st.tuples(st.floats(0, 359.9999), st.floats(-90, 90)), min_size=2, max_size=40),
 )
+@settings(deadline=None)
 def test_pairs_are_those_of_all_against_all(spots: list[tuple[float, float]]) -> None:
     near = [(a + 1e-4, d) for a, d in spots[::2]]
     ra, dec = (np.array(x) for x in zip(*spots, *near, strict=True))
@@ -103,3 +109,52 @@ def test_pairs_are_those_of_all_against_all(spots: list[tuple[float, float]]) ->
     assert (primary[primary] == primary).all()
     for k, p in enumerate(primary.tolist()):
         assert p == k or (tuple(sorted((p, k))) in set(found) and rank[p] < rank[k])
+
+
+@pytest.mark.parametrize("radius_arcsec", [2.0, 60.0])
+@pytest.mark.parametrize(
+    ("ra", "dec"), [(0.0, 0.0), (120.0, 45.0), (0.0, 89.9995), (300.0, -89.99), (0.0, 90.0)]
+)
+def test_pairs_are_those_of_a_tree(ra: float, dec: float, radius_arcsec: float) -> None:
+    """Dense fields on RA 0 and at the poles, positions at 0 and 360 degrees and doubles among them."""
+    rng = np.random.default_rng(3)
+    spread = 20 * radius_arcsec / 3600.0
+    decs = dec + rng.uniform(-spread, spread, 2000)
+    ras = ra + rng.uniform(-spread, spread, 2000) / max(math.cos(math.radians(dec)), 1e-4)
+    ras = np.where(np.abs(decs) > 90.0, ras + 180.0, ras) % 360.0
+    decs = np.where(np.abs(decs) > 90.0, np.sign(decs) * 180.0 - decs, decs)
+    ras[:4], decs[:4] = (0.0, 360.0, 360.0 - 1e-9, 1e-9), decs[0]
+    ras[10], decs[10] = ras[11], decs[11]
+    chord = 2.0 * math.sin(math.radians(radius_arcsec / 3600.0) / 2.0) * (1.0 + 1e-9)
+    tree = cKDTree(unit_vectors(ras, decs)).query_pairs(chord)
+    found = [tuple(p) for p in pairs_within(ras, decs, radius_arcsec).tolist()]
+    assert len(found) == len(set(found)) > 100
+    assert set(found) == tree
+
+
+def test_a_fresh_catalogue_in_many_pieces(db: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Epochs across pieces, a spectrum that comes twice, and a second catalogue: the same as of one piece."""
+    rows = [
+        row(FIBERID=k, PLUG_RA=10.0 + (k % 7) / 36000, PLUG_DEC=float(k % 20), SN_MEDIAN_ALL=float(k))
+        for k in range(1, 60)
+    ]
+    more = [
+        row(PLATE=4000, FIBERID=k, PLUG_RA=10.0, PLUG_DEC=float(k), SN_MEDIAN_ALL=99.0) for k in range(1, 9)
+    ]
+    rows.append(row(FIBERID=3, PLUG_RA=200.0, PLUG_DEC=-3.0, SN_MEDIAN_ALL=3.5))
+    files = [tmp_path / "specObj-1.fits", tmp_path / "specObj-2.fits"]
+    for path, part in zip(files, (rows, more), strict=True):
+        fits.HDUList([fits.PrimaryHDU(), table(part)]).writeto(path)
+    marks = "select target_id, is_primary, primary_target_id, n_epoch, sn_median_all from spec_obj order by 1"
+    states = []
+    for size in (13, 100_000):
+        monkeypatch.setattr("etl.catalogue.PIECE_ROWS", size)
+        for path in files:
+            assert ingest_sdss([str(path)], db, rehash=True).loaded == 1
+        states.append(select(db, marks))
+        with connect_engine(db).begin() as conn:
+            for name in ("spec_obj", "target", "source_file"):
+                conn.execute(sa.text(f"delete from {name}"))
+    assert states[0] == states[1]
+    assert {n for *_, n, _ in states[0]} == {1, 2, 3, 4}
+    assert len(states[0]) == 67

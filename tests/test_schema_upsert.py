@@ -212,3 +212,26 @@ def test_bulk_load_remakes_keys_and_indexes(db: str) -> None:
         assert keys() == before
     with engine.connect() as conn:
         assert conn.execute(sa.select(sa.func.count()).select_from(spec_obj)).scalar() == 60_000
+
+
+def test_coded_text_arrives_as_its_words(db: str) -> None:
+    """Dictionary arrays: nulls, words of many lengths, a column of nulls with no word at all."""
+    n = 300_000
+    words = ["", "é λ", "x" * 300, "plain"]
+    numbers = np.arange(n) % 5
+    reason = pa.DictionaryArray.from_arrays(
+        pa.array(np.where(numbers == 4, 0, numbers), pa.int32(), mask=numbers == 4), pa.array(words)
+    )
+    nothing = pa.DictionaryArray.from_arrays(pa.nulls(n, pa.int32()), pa.array([], pa.string()))
+    rows = pa.table({"reject_id": np.arange(n), "reason": reason, "path": nothing})
+    query = sa.text("select reason, path, count(*), sum(reject_id) from reject group by 1, 2 order by 4")
+    wanted = [(word, None, n // 5, sum(range(k, n, 5))) for k, word in enumerate([*words, None])]
+    with connect_engine(db).begin() as conn:
+        insert_rows(conn, reject, rows)
+        assert [tuple(r) for r in conn.execute(query)] == wanted
+        upsert_rows(conn, reject, rows.slice(7, 1000), key=["reject_id"], update=["reason", "path"])
+        assert [tuple(r) for r in conn.execute(query)] == wanted
+        with pytest.raises(DataError, match="zero byte"):
+            insert_rows(
+                conn, reject, pa.table({"reject_id": [n], "reason": pa.array(["a\0"]).dictionary_encode()})
+            )
