@@ -39,8 +39,8 @@ def header(k: int, band: str) -> fits.Header:
         "CUNIT1": "deg", "CUNIT2": "deg", "CRPIX1": -13684.0, "CRPIX2": 3566.0,
         "CRVAL1": 150.0 + (k % 1000) * 0.01, "CRVAL2": 1.0 + (k // 1000) * 0.01,
         "CD1_1": -4.666666666e-05, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": 4.666666666e-05,
-        "USER": "hsc", "AR_HDU": 5, "PSF_ID": 455, "WCS_ID": 443, "FILTER": band, "FLUXMAG0": 63095734448.0194,
-        "BUNIT": "1.58479740e-02 nanomaggy",
+        "USER": "hsc", "AR_HDU": 5, "PSF_ID": 455, "WCS_ID": 443, "FILTER": band,
+        "FLUXMAG0": 63095734448.0194, "BUNIT": "1.58479740e-02 nanomaggy",
     }  # fmt: skip
     return fits.Header(cards)
 
@@ -125,7 +125,8 @@ def main() -> None:
     for row in results:
         print(
             f"{row['layout']:>14} {row['engine']:>10}: {row['cutouts_per_s']:>6} cutouts/s, astropy reading "
-            f"alone {row['astropy_reading_per_s']}/s, unchanged {row['rerun_per_s']}/s, peak {row['peak_mb']} MB"
+            f"alone {row['astropy_reading_per_s']}/s, unchanged {row['rerun_per_s']}/s, "
+            f"peak {row['peak_mb']} MB"
         )
 
 

@@ -24,9 +24,7 @@ def galaxy(
     return (peak * np.exp(-r / width) + rng.normal(0.0, 0.05, (ny, nx))).astype(np.float32)
 
 
-def wcs_cards(
-    ny: int, nx: int, ra: float = RA, dec: float = DEC, scale: float = HSC_SCALE
-) -> dict[str, Any]:
+def wcs_cards(ny: int, nx: int, ra: float = RA, dec: float = DEC, scale: float = HSC_SCALE) -> dict[str, Any]:
     """A gnomonic projection with the position in the middle."""
     return {
         "CTYPE1": "RA---TAN", "CTYPE2": "DEC--TAN", "CUNIT1": "deg", "CUNIT2": "deg",

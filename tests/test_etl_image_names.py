@@ -52,7 +52,12 @@ def test_bands_of_one_object_share_a_group_and_filters_of_hst_do_not() -> None:
 
 def test_the_challenge_is_told_by_its_folder() -> None:
     lens = parse_name("/d/ground_based/lens/imageSDSS_G-100002.fits")
-    assert (lens.is_challenge, lens.is_lens, lens.object_name, lens.band) == (True, True, "ground-100002", "g")
+    assert (lens.is_challenge, lens.is_lens, lens.object_name, lens.band) == (
+        True,
+        True,
+        "ground-100002",
+        "g",
+    )
     other = parse_name("/d/space_based/nolens/imageEUC_VIS-100012.fits")
     assert (other.is_lens, other.object_name, other.band) == (False, "space-100012", "VIS")
     assert parse_name("/d/test/imageEUC_VIS-100012.fits").is_lens is None

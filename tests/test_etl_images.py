@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,8 @@ def rows(db: str, sql: str) -> list[dict[str, Any]]:
 def everything(db: str) -> dict[str, list[tuple[Any, ...]]]:
     with connect_engine(db, read_only=True).connect() as conn:
         return {
-            t: sorted(map(str, (tuple(r) for r in conn.execute(sa.text(f"select * from {t}"))))) for t in TABLES
+            t: sorted(map(str, (tuple(r) for r in conn.execute(sa.text(f"select * from {t}")))))
+            for t in TABLES
         }
 
 
@@ -143,16 +145,22 @@ def test_a_file_gone_bad_keeps_its_last_good_rows(db: str, tmp_path: Path) -> No
     assert sound(db)
 
 
-BAD = {
+def cut_file_short(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:9000])
+
+
+BAD: dict[str, tuple[str, Callable[[Path], object]]] = {
     "size": ("band_mismatch", lambda f: write_hsc(f / "stamp-z.fits", galaxy(60, 60), "z")),
     "place": ("band_mismatch", lambda f: write_hsc(f / "stamp-z.fits", galaxy(), "z", CRVAL2=DEC + 0.001)),
-    "scale": ("band_mismatch", lambda f: write_hsc(f / "stamp-z.fits", galaxy(), "z", CD1_1=-1e-4, CD2_2=1e-4)),
+    "scale": (
+        "band_mismatch",
+        lambda f: write_hsc(f / "stamp-z.fits", galaxy(), "z", CD1_1=-1e-4, CD2_2=1e-4),
+    ),
     "all NaN": ("blank_stamp", lambda f: write_hsc(f / "stamp-z.fits", np.full((64, 64), np.nan), "z")),
     "constant": ("blank_stamp", lambda f: write_hsc(f / "stamp-z.fits", np.full((64, 64), 7.0), "z")),
     "cut short": (
         "truncated",
-        lambda f: (f / "stamp-z.fits").write_bytes(write_hsc(f / "x-z.fits", galaxy(), "z").read_bytes()[:9000])
-        and (f / "x-z.fits").unlink(),
+        lambda f: cut_file_short(write_hsc(f / "stamp-z.fits", galaxy(), "z")),
     ),
     "no FITS": ("not_image", lambda f: (f / "stamp-z.fits").write_bytes(b"\x00" * 3000)),
     "line map": (
@@ -352,7 +360,8 @@ def test_a_known_lens_gives_the_position(db: str, tmp_path: Path) -> None:
 
     lens = tmp_path / "lenses.csv"
     lens.write_text(
-        "name,RA [deg],DEC [deg],zlens,type,grading,ref\nJ102022+112231,155.095,11.3754,0.28,galaxy,confident,x\n"
+        "name,RA [deg],DEC [deg],zlens,type,grading,ref\n"
+        "J102022+112231,155.095,11.3754,0.28,galaxy,confident,x\n"
     )
     ingest_lenses([str(lens)], db)
     write_lenstronomy(tmp_path / "a" / "image_SDSSJ1020+1122_F814W.h5", galaxy(104, 104, 1))

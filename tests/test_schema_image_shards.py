@@ -74,7 +74,7 @@ def test_damage_is_told(tmp_path: Path) -> None:
         ImageShard(tmp_path / "s").verify()
     meta = json.loads((tmp_path / "s" / "meta.json").read_text())
     (tmp_path / "s" / "meta.json").write_text(json.dumps({**meta, "nx": 7}))
-    with pytest.raises(DataError, match="shape|cannot be read"):
+    with pytest.raises(DataError, match=r"shape|cannot be read"):
         ImageShard(tmp_path / "s").verify()
     (tmp_path / "s" / "meta.json").write_text("{")
     with pytest.raises(DataError, match=r"damaged meta.json"):
