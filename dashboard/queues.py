@@ -122,10 +122,14 @@ def mixed(values: Ids, seed: int) -> NDArray[np.uint64]:
 
 _orders: OrderedDict[tuple[Any, ...], tuple[float, Order]] = OrderedDict()
 _lock = threading.Lock()
+_making: dict[tuple[Any, ...], threading.Lock] = {}
 
 
 def load_order(db: str | None, spec: QueueSpec) -> Order:
-    """The queue in order, from memory while the database has not changed.
+    """The queue in order, from memory where it is.
+
+    One that is older than KEEP_S is returned as it is, and looked at anew in the background: a run that is
+    writing scores keeps nobody waiting. Disagreements are few, and always asked for.
 
     Raises
     ------
@@ -135,8 +139,23 @@ def load_order(db: str | None, spec: QueueSpec) -> Order:
     key = (db, spec.source, spec.model, spec.order, spec.seed)
     with _lock:
         found = _orders.get(key)
-    if found and time.monotonic() - found[0] < KEEP_S:
+        making = _making.setdefault(key, threading.Lock())
+    if found and spec.source != "disagreement":
+        if time.monotonic() - found[0] > KEEP_S and not making.locked():
+            threading.Thread(target=_renew_quietly, args=(db, spec, key, making), daemon=True).start()
         return found[1]
+    with making:  # of two who ask at once, one asks the database
+        with _lock:
+            found = _orders.get(key)
+        if found and time.monotonic() - found[0] < KEEP_S and spec.source != "disagreement":
+            return found[1]
+        return _renew(db, spec, key)
+
+
+def _renew(db: str | None, spec: QueueSpec, key: tuple[Any, ...]) -> Order:
+    """Ask the database, unless what is in memory is of the same state of it."""
+    with _lock:
+        found = _orders.get(key)
 
     def work(conn: sa.Connection) -> Order:
         stamp = fingerprint(conn, spec)
@@ -149,8 +168,19 @@ def load_order(db: str | None, spec: QueueSpec) -> Order:
         _orders[key] = (time.monotonic(), order)
         _orders.move_to_end(key)
         while len(_orders) > KEEP_ORDERS:
-            _orders.popitem(last=False)
+            gone, _ = _orders.popitem(last=False)
+            _making.pop(gone, None)
     return order
+
+
+def _renew_quietly(db: str | None, spec: QueueSpec, key: tuple[Any, ...], making: threading.Lock) -> None:
+    if making.acquire(blocking=False):
+        try:
+            _renew(db, spec, key)
+        except Exception:
+            return  # the queue in memory stands until the database answers again
+        finally:
+            making.release()
 
 
 def forget_orders() -> None:
