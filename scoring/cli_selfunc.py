@@ -42,15 +42,20 @@ def selection_function(
         int | None,
         typer.Option("--bins", help="Cells along each side of a plane; 10 for slices, else 8."),
     ] = None,
-    bins_line: Annotated[int | None, typer.Option("--bins-line", help="Cells along a line; 20, else 12.")] = None,
+    bins_line: Annotated[
+        int | None, typer.Option("--bins-line", help="Cells along a line; 20, else 12.")
+    ] = None,
     threshold: Annotated[
-        float | None, typer.Option("--threshold", help="Stage scored: probability from which on; the model's.")
+        float | None,
+        typer.Option("--threshold", help="Stage scored: probability from which on; the model's."),
     ] = None,
     fix: Annotated[
         list[str] | None,
         typer.Option("--fix", metavar="NAME=VALUE", help="Slices: a fixed value to change; repeat for more."),
     ] = None,
-    even: Annotated[bool, typer.Option("--even", help="No second round where the function is steep.")] = False,
+    even: Annotated[
+        bool, typer.Option("--even", help="No second round where the function is steep.")
+    ] = False,
     npix: Annotated[int | None, typer.Option("--npix", help="Side of a stamp [px].")] = None,
     band: Annotated[str | None, typer.Option("--band", help="Band of the magnitudes.")] = None,
     seed: Annotated[int, typer.Option("--seed", help="Seed.")] = 0,
@@ -163,7 +168,9 @@ def _print(done: Measurement) -> None:
         known = [i for i in range(plane.n_cells) if found.p[i] == found.p[i]]
         if not known:
             continue
-        ends = [f"{found.p[i]:.3f} ({found.lo[i]:.3f} to {found.hi[i]:.3f})" for i in _extremes(found.p, known)]
+        ends = [
+            f"{found.p[i]:.3f} ({found.lo[i]:.3f} to {found.hi[i]:.3f})" for i in _extremes(found.p, known)
+        ]
         table.add_row(
             plane.x.name, f"{plane.x.lo:.3g} to {plane.x.hi:.3g}", _crossings(plane.x_edges, found.p), *ends
         )

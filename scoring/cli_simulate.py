@@ -24,9 +24,7 @@ def simulate() -> None:
 @simulate_app.command("lenses")
 def lenses(
     n: Annotated[int, typer.Option("--n", min=0, help="Lenses that there shall be.")] = 1000,
-    instrument: Annotated[
-        str, typer.Option("--instrument", help="hsc, acs, acs50 or vis (euclid).")
-    ] = "hsc",
+    instrument: Annotated[str, typer.Option("--instrument", help="hsc, acs, acs50 or vis (euclid).")] = "hsc",
     prior: Annotated[
         str, typer.Option("--prior", help="Population: collett2015 or thesis_grid.")
     ] = "collett2015",

@@ -71,9 +71,7 @@ def test_pixels_are_those_that_the_rows_name(db: str) -> None:
     np.testing.assert_allclose([first[b] for b in ("g", "r", "i")], clip[0], rtol=1e-5)
     # the light is as bright as the catalogue says, neighbours on top of it
     truth = rows(db, "select p.mag_i, c.shard_row from phot_obj p join cutout c on c.target_id = p.target_id")
-    excess = [
-        27.0 - 2.5 * np.log10(float(image[row["shard_row"], 2].sum())) - row["mag_i"] for row in truth
-    ]
+    excess = [27.0 - 2.5 * np.log10(float(image[row["shard_row"], 2].sum())) - row["mag_i"] for row in truth]
     assert -0.4 < np.median(excess) < 0.15
     assert max(excess) < 0.5
 

@@ -244,11 +244,21 @@ def test_graded_share_is_the_product_and_covers_it() -> None:
         inside += bool(found.lo[0] <= 0.42 <= found.hi[0])
     assert 0.91 < inside / 200 < 0.99
     nobody = graded_shares(
-        np.zeros(50, dtype=np.int64), 1, np.zeros(50, bool), np.zeros(50, bool), np.zeros(50, bool), np.ones(50)
+        np.zeros(50, dtype=np.int64),
+        1,
+        np.zeros(50, bool),
+        np.zeros(50, bool),
+        np.zeros(50, bool),
+        np.ones(50),
     )
     assert (nobody.p[0], nobody.lo[0]) == (0.0, 0.0)
     assert nobody.hi[0] < 0.1
     ungraded = graded_shares(
-        np.zeros(50, dtype=np.int64), 1, np.ones(50, bool), np.zeros(50, bool), np.zeros(50, bool), np.ones(50)
+        np.zeros(50, dtype=np.int64),
+        1,
+        np.ones(50, bool),
+        np.zeros(50, bool),
+        np.zeros(50, bool),
+        np.ones(50),
     )
     assert np.isnan(ungraded.p[0])

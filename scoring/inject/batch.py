@@ -74,7 +74,12 @@ def lens_images(
         scene, instrument, npix=npix, components="source", psf=psf, device=noise.device, with_truth=True
     )
     image = light + arcs if around is None else light + arcs + around
-    return observe(image, instrument, noise), truth.arc_mag, truth.magnification, arc_snr(arcs, image, instrument)
+    return (
+        observe(image, instrument, noise),
+        truth.arc_mag,
+        truth.magnification,
+        arc_snr(arcs, image, instrument),
+    )
 
 
 def arc_snr(arcs: Tensor, image: Tensor, instrument: Instrument) -> Tensor:

@@ -251,7 +251,9 @@ def read_kernel(path: Path) -> Tensor:
     except (OSError, ValueError) as exc:
         raise DataError(f"PSF file {path} cannot be read: {exc}") from exc
     if found is None or np.ndim(found) != 2 or not np.isfinite(found).all():
-        raise DataError(f"PSF file {path} holds no image of finite values: one of shape (size, size) is needed")
+        raise DataError(
+            f"PSF file {path} holds no image of finite values: one of shape (size, size) is needed"
+        )
     kernel = np.asarray(found, dtype=np.float64)
     total = float(kernel.sum())
     if not abs(total - 1) < SUM_TOLERANCE:
@@ -267,4 +269,3 @@ def read_kernel(path: Path) -> Tensor:
     height, width = min(part.shape[0], side - ys.start), min(part.shape[1], side - xs.start)
     padded[ys.start : ys.start + height, xs.start : xs.start + width] = part[:height, :width]
     return torch.from_numpy(padded / padded.sum())
-

@@ -224,7 +224,9 @@ def _band(camera: Instrument, band: str | None) -> int:
         if wanted in camera.bands:
             return camera.bands.index(str(wanted))
     if band:
-        raise UserError(f"cutouts of {camera.name} have no band {band!r}; they have {', '.join(camera.bands)}")
+        raise UserError(
+            f"cutouts of {camera.name} have no band {band!r}; they have {', '.join(camera.bands)}"
+        )
     return len(camera.bands) - 1
 
 

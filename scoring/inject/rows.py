@@ -121,7 +121,9 @@ def write_batch(
         "noise": dict(zip(instrument.bands, instrument.background_sigma().tolist(), strict=True)),
     }
     good = np.isfinite(batch.image).reshape(n, -1)
-    brightest = np.nanmax(np.where(np.isfinite(batch.image), batch.image, -np.inf), axis=(2, 3), keepdims=True)
+    brightest = np.nanmax(
+        np.where(np.isfinite(batch.image), batch.image, -np.inf), axis=(2, 3), keepdims=True
+    )
     cutout_columns: Columns = {
         "cutout_id": [hashed_id("cutout", SURVEY, name) for name in names],
         "target_id": ids,
@@ -152,7 +154,12 @@ def write_batch(
         "is_injection": [True] * n,
     }
     truth = batch.injection | {"target_id": ids, "host_target_id": host_target_id or [None] * n}
-    phot = batch.phot | {"target_id": ids, "catalog": [SURVEY] * n, "object_id": names, "mag_kind": ["model"] * n}
+    phot = batch.phot | {
+        "target_id": ids,
+        "catalog": [SURVEY] * n,
+        "object_id": names,
+        "mag_kind": ["model"] * n,
+    }
     with connect_engine(db).begin() as conn:
         upsert_rows(conn, image_shard, [shard_row], ["shard_id"])
         upsert_rows(conn, target, arrow(target_columns), ["target_id"])

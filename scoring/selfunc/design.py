@@ -66,7 +66,10 @@ def spread(planes: Sequence[Plane], per_cell: Sequence[NDArray[np.int64]], seed:
 
 
 def refine(
-    planes: Sequence[Plane], tried: Sequence[NDArray[np.int64]], hits: Sequence[NDArray[np.int64]], budget: int
+    planes: Sequence[Plane],
+    tried: Sequence[NDArray[np.int64]],
+    hits: Sequence[NDArray[np.int64]],
+    budget: int,
 ) -> list[NDArray[np.int64]]:
     """How many points the second round puts into each cell.
 

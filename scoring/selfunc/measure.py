@@ -197,7 +197,9 @@ def _check(config: MeasureConfig) -> None:
     if config.threshold is not None and not 0 <= config.threshold <= 1:
         raise UserError(f"--threshold {config.threshold:g}: allowed is a probability, 0 to 1")
     if not 2 <= config.bins <= 100 or not 2 <= config.bins_line <= 400:
-        raise UserError(f"--bins {config.bins}, --bins-line {config.bins_line}: allowed are 2 to 100 and 2 to 400")
+        raise UserError(
+            f"--bins {config.bins}, --bins-line {config.bins_line}: allowed are 2 to 100 and 2 to 400"
+        )
     if not 0 <= config.refine_share <= 0.9:
         raise UserError(f"--refine-share {config.refine_share:g}: allowed is 0 to 0.9")
 
@@ -246,7 +248,15 @@ def _measure_slices(
         )
     simulator = SliceSimulator(camera, npix, k, axes, fixed)
     arrays = (str(getattr(scorer.model, "pixels", "stamp")),)
-    settings = [VERSION, camera.name, npix, k, arrays, [dataclasses.astuple(a) for a in axes], sorted(fixed.items())]
+    settings = [
+        VERSION,
+        camera.name,
+        npix,
+        k,
+        arrays,
+        [dataclasses.astuple(a) for a in axes],
+        sorted(fixed.items()),
+    ]
     settings += [config.bins, config.bins_line, config.seed]
     clock = {"simulate": 0.0, "score": 0.0}
     even = [np.full(p.n_cells, first) for p in grids]
@@ -277,7 +287,10 @@ def _measure_slices(
     budget = config.n - first * n_cells
     if config.refine_share > 0 and budget > 0:
         points, hit, _ = rounds[0]
-        hits = [np.bincount(points.cell[(points.plane == i) & hit], minlength=p.n_cells) for i, p in enumerate(grids)]
+        hits = [
+            np.bincount(points.cell[(points.plane == i) & hit], minlength=p.n_cells)
+            for i, p in enumerate(grids)
+        ]
         rounds.append(one_round(2, refine(grids, even, hits, budget)))
     plane = np.concatenate([r[0].plane for r in rounds])
     cell = np.concatenate([r[0].cell for r in rounds])
@@ -290,7 +303,9 @@ def _measure_slices(
             (p, shares(cell[mine], p.n_cells, hit[mine], one, one.astype(np.int64), config.min_per_cell))
         )
     recipe = as_recipe(axes, fixed) | {"tags": [r[2] for r in rounds]}
-    return finished(scorer, config, camera.name, camera.bands[k], measured, len(hit), int(hit.sum()), recipe, clock)
+    return finished(
+        scorer, config, camera.name, camera.bands[k], measured, len(hit), int(hit.sum()), recipe, clock
+    )
 
 
 def finished(

@@ -34,8 +34,8 @@ class Parameter:
 
 
 THESIS = (
-    Parameter("lens_mag", "lens magnitude {band} [mag]", 18.0, 27.0, 20.0),
-    Parameter("arc_mag", "arc magnitude {band} [mag]", 18.0, 27.0, 22.0),
+    Parameter("lens_mag", "lens magnitude {band} [mag]", 18.0, 27.0, 22.0),
+    Parameter("arc_mag", "arc magnitude {band} [mag]", 18.0, 27.0, 21.0),
     Parameter("lens_r_eff_arcsec", r"lens $r_\mathrm{eff}$ [arcsec]", 0.5, 6.0, 1.0),
     Parameter("lens_sersic_n", "lens Sérsic $n$", 0.5, 6.0, 4.0),
     Parameter("theta_e_arcsec", r"Einstein radius $\theta_\mathrm{E}$ [arcsec]", 0.1, 6.0, 1.5),
@@ -66,12 +66,12 @@ FIXED = {
     "lens_light_phi_deg": 5.0,
     "source_offset_arcsec": 0.17,
     "source_offset_angle_deg": 45.0,
-    "source_r_eff_arcsec": 0.6,
-    "source_sersic_n": 0.7,
+    "source_r_eff_arcsec": 6.0,
+    "source_sersic_n": 7.0,
     "source_ellipticity": 0.35,
     "source_phi_deg": -85.0,
 }
-"""What stays fixed, after figure 4.2; docs/selection_function.md says where it was read differently."""
+"""What stays fixed: figure 4.2 as printed. The source is a cusp (n = 7) in a wide halo."""
 
 LENS_FLUX_RATIO = {"g": 1.0, "r": 5.5, "i": 20.5}
 SOURCE_FLUX_RATIO = {"g": 1.0, "r": 1.6, "i": 2.6}

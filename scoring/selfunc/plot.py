@@ -100,11 +100,13 @@ def _line(ax: Any, plane: Plane, found: Shares) -> None:
         ax.fill_between(edges[i : i + 2], found.lo[i], found.hi[i], color="#9ecae1", linewidth=0)
     ax.stairs(np.where(known, found.p, np.nan), edges, color="#08519c", linewidth=1.4, baseline=None)
     ax.axhline(0.5, color="grey", linewidth=0.6, linestyle=":")
+    ax.set_xlim(edges[0], edges[-1])
     ax.set_ylim(-0.03, 1.03)
 
 
 def _dress(ax: Any, names: list[str], i: int, j: int, n: int, band: str | None) -> None:
     """Ticks and labels: at the left and the bottom alone, and the scale of P on the diagonal."""
+
     def label(name: str) -> str:
         return LABELS.get(name, name).replace("{band}", f"${band}$" if band else "")
 

@@ -183,7 +183,9 @@ def _before_rendering(drawn: Population, k: int, first: Outcomes) -> dict[str, A
     source_mag = scene.source_mag[:, k].double().numpy()
     first_beta = np.hypot(v["source_x_arcsec"], v["source_y_arcsec"])
     first_theta = v["theta_e_arcsec"]
-    where = np.stack([np.log(first_theta), first_beta / first_theta, np.log(v["source_r_eff_arcsec"])], axis=1)
+    where = np.stack(
+        [np.log(first_theta), first_beta / first_theta, np.log(v["source_r_eff_arcsec"])], axis=1
+    )
     gain = v["source_mag"] - v["arc_mag"]
     good = np.isfinite(where).all(1) & np.isfinite(gain)
     tree = cKDTree(where[good])

@@ -48,8 +48,9 @@ class SliceSimulator:
     ) -> None:
         self.camera, self.npix, self.k, self.axes, self.fixed = camera, npix, k, axes, fixed
         top = next(a.hi for a in axes if a.name == "theta_e_arcsec")
-        self._theta = np.linspace(0.0, top, THETA_NODES)
-        self._ln_mu = np.log(self._magnification(self._theta))
+        self._theta, self._ln_mu = np.array([0.0, top]), np.zeros(2)
+        theta = np.linspace(0.0, top, THETA_NODES)
+        self._theta, self._ln_mu = theta, np.log(self._magnification(theta))
 
     def values(self, planes: list[Plane], points: Points) -> dict[str, Array]:
         """All six parameters of every point, each of shape (n,)."""
@@ -129,7 +130,6 @@ class SliceSimulator:
             psf_fwhm_arcsec=(3 * WIDE_SCALE,),
             depth_5sigma=(26.0,),
         )
-        self._theta, self._ln_mu = np.array([0.0, 1e3]), np.zeros(2)
         values = {a.name: np.full(len(theta), a.reference) for a in self.axes} | {"theta_e_arcsec": theta}
         scene, _ = self.scene(values)
         flat = torch.full((len(theta), 1), 25.0)

@@ -1,0 +1,247 @@
+"""Arcs on cutouts that the database holds: the host stays, the arcs are added, what is unknown is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+import torch
+from typer.testing import CliRunner
+
+from schema.engine import connect_engine, shard_root, upgrade
+from schema.errors import DataError, UserError
+from schema.healpix import hpx29
+from schema.ids import hashed_id
+from schema.image_shards import ImageShard, percentile_stamp, pixel_hashes, write_image_shard
+from schema.tables import cutout, image_shard, phot_obj, target
+from schema.upsert import upsert_rows
+from scoring.inject.hosts import find_hosts, read_kernel
+from scoring.inject.onto import add_arcs, background, inject_onto
+from scoring.lensing.priors import draw_population
+from scoring.light.instruments import HSC_WIDE
+from scoring.light.psf import gaussian_psf
+from scoring.selection import add_selection
+
+BANDS = ("g", "r", "i")
+ZERO = {"g": 27.0, "r": 27.0, "i": 27.0}
+
+
+def rows(db: str, sql: str) -> list[dict[str, Any]]:
+    with connect_engine(db, read_only=True).connect() as conn:
+        return [dict(r) for r in conn.execute(sa.text(sql)).mappings()]
+
+
+def one(db: str, sql: str) -> Any:
+    return next(iter(rows(db, sql)[0].values()))
+
+
+def add_hosts(db: str, changes: list[dict[str, Any]], ny: int = 60, nx: int = 64) -> np.ndarray:
+    """Galaxies of a survey, one for each dict of changes to its cutout row; returns their pixels."""
+    rng = np.random.default_rng(6)
+    y, x = np.mgrid[:ny, :nx]
+    r2 = (x - (nx - 1) / 2) ** 2 + (y - (ny - 1) / 2) ** 2
+    n = len(changes)
+    image = (200 * np.exp(-r2 / 18) + rng.normal(0, 0.3, (n, 3, ny, nx))).astype(np.float32)
+    image[:, :, 5, 7] = np.nan
+    write_image_shard(shard_root(db), "real0", {"image": image, "stamp": percentile_stamp(image)[0]}, BANDS)
+    ids = [hashed_id("target", "hsc", f"g{i}") for i in range(n)]
+    ra = 150.0 + 0.01 * np.arange(n)
+    dec = np.full(n, 2.0)
+    shard = {"shard_id": 1, "name": "real0", "bands": "g,r,i", "n_band": 3, "ny": ny, "nx": nx, "n_rows": n}
+    hashes = pixel_hashes(image)
+    plain = {
+        "instrument": "hsc", "bands": "g,r,i", "ny": ny, "nx": nx, "pixscale_arcsec": 0.168, "zeropoint": ZERO,
+        "psf_fwhm_arcsec": 0.7, "frac_good": 0.99, "is_primary": True, "shard_id": 1,
+    }  # fmt: skip
+    with connect_engine(db).begin() as conn:
+        upsert_rows(conn, image_shard, [shard], ["shard_id"])
+        upsert_rows(
+            conn,
+            target,
+            [
+                {"target_id": ids[i], "survey": "hsc", "native_id": f"g{i}", "ra_deg": ra[i], "dec_deg": dec[i],
+                 "hpx29": int(hpx29(ra[i], dec[i])[0]), "is_injection": False}
+                for i in range(n)
+            ],
+            ["target_id"],
+        )  # fmt: skip
+        upsert_rows(
+            conn,
+            phot_obj,
+            [
+                {"target_id": t, "mag_g": 20.0, "mag_i": 18.5, "z_spec": 0.31, "r_eff_arcsec": 1.1,
+                 "axis_ratio": 0.6, "pa_deg": 30.0}
+                for t in ids
+            ],
+            ["target_id"],
+        )  # fmt: skip
+        upsert_rows(
+            conn,
+            cutout,
+            [
+                plain
+                | {"cutout_id": i + 1, "target_id": ids[i], "shard_row": i, "content_hash": hashes[i]}
+                | changes[i]
+                for i in range(n)
+            ],
+            ["cutout_id"],
+        )
+    add_selection(db, "hosts", "survey = 'hsc'")
+    return image
+
+
+def test_arcs_are_added_to_the_host_and_nothing_else(db: str) -> None:
+    host = add_hosts(db, [{}] * 5)
+    done = inject_onto(db, "hosts", seed=3)
+    assert (done.n_lenses, done.n_existing, dict(done.refused)) == (5, 0, {})
+    found = rows(
+        db,
+        "select c.*, s.name, h.native_id as host, t.ra_deg, i.z_lens, l.arc_mag, l.lens_mag, l.lens_phi_deg, "
+        "l.band, p.mag_i, i.host_target_id from cutout c join target t on t.target_id = c.target_id "
+        "join image_shard s on s.shard_id = c.shard_id join injection i on i.target_id = c.target_id "
+        "join injection_lens l on l.target_id = c.target_id join phot_obj p on p.target_id = c.target_id "
+        "join target h on h.target_id = i.host_target_id where t.survey = 'sim' order by h.native_id",
+    )
+    assert [r["host"] for r in found] == [f"g{i}" for i in range(5)]
+    for i, row in enumerate(found):
+        shard = ImageShard(shard_root(db) / row["name"])
+        image = shard.read("image", [row["shard_row"]])
+        assert image.shape == (1, 3, 60, 64)
+        assert pixel_hashes(image) == [row["content_hash"]]
+        added = image[0] - host[i]
+        # NaN stays NaN; all else only gains
+        assert np.isnan(added[:, 5, 7]).all()
+        assert np.nanmin(added) >= -1e-3
+        counts = np.nansum(added[2])
+        assert 27.0 - 2.5 * np.log10(counts) == pytest.approx(row["arc_mag"], abs=0.1)
+        # renormalised after the superposition
+        np.testing.assert_array_equal(shard.read("stamp", [row["shard_row"]]), percentile_stamp(image)[0])
+        assert row["ra_deg"] == pytest.approx(150.0 + 0.01 * i)
+        assert (row["z_lens"], row["lens_mag"], row["band"]) == (0.31, 18.5, "i")
+        assert row["lens_phi_deg"] == pytest.approx(120.0, abs=1e-3)  # mass along the light
+        assert row["mag_i"] < 18.5
+    assert one(db, "select count(*) from injection where is_lens") == 5
+    again = inject_onto(db, "hosts", seed=3)
+    assert (again.n_lenses, again.n_existing) == (0, 5)
+    # simulated targets are no hosts, even when a selection names them
+    add_selection(db, "all", "cutout_id is not null")
+    assert inject_onto(db, "all", seed=4).refused == {"injection": 5}
+
+
+def test_photon_noise_is_that_of_the_arcs() -> None:
+    drawn = draw_population(1, torch.Generator().manual_seed(2))
+    scene = drawn.scene
+    host = np.zeros((200, 3, 64, 64), dtype=np.float32)
+    many = type(scene).cat([scene] * 200)
+    image, *_ = add_arcs(host, many, HSC_WIDE, gaussian_psf(4.0), torch.Generator().manual_seed(1))
+    mean, var = image[:, 2].mean(0), image[:, 2].var(0)
+    bright = mean > np.quantile(mean, 0.97)
+    ratio = var[bright] / (mean[bright] / HSC_WIDE.gain[2])
+    assert np.mean(ratio) == pytest.approx(1.0, abs=0.05)
+    # pixels without light get none
+    assert var[mean == 0].sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"zeropoint": None}, "zero_point"),
+        ({"zeropoint": {"g": 27.0, "r": None, "i": 27.0}}, "zero_point"),
+        ({"pixscale_arcsec": None}, "pixel_scale"),
+        ({"psf_fwhm_arcsec": None}, "psf"),
+        ({"instrument": "brick", "unit": "adu"}, "gain"),
+        ({"frac_good": 0.2}, "few_pixels"),
+    ],
+)
+def test_cutouts_of_unknown_calibration_are_refused_with_the_reason(
+    tmp_path: Path, change: dict[str, Any], reason: str
+) -> None:
+    file = str(tmp_path / "x.duckdb")
+    upgrade(file)
+    add_hosts(file, [{}, change])
+    done = inject_onto(file, "hosts")
+    assert done.n_lenses == 1
+    assert done.refused == {reason: 1}
+    add_selection(file, "bad", "native_id = 'g1'")
+    with pytest.raises(UserError, match=f"1 {reason}: "):
+        inject_onto(file, "bad")
+
+
+def test_gain_comes_from_unit_exposure_instrument_or_option(tmp_path: Path) -> None:
+    file = str(tmp_path / "x.duckdb")
+    upgrade(file)
+    changes: list[dict[str, Any]] = [
+        {"zeropoint": {"g": 24.5, "r": 27.0, "i": 27.0}},
+        {"unit": "electrons/s", "exposure_s": {"g": 600.0, "r": 600.0, "i": 1200.0}},
+        {"unit": "ELECTRONS"},
+    ]
+    add_hosts(file, changes)
+    groups, _ = find_hosts(file, "hosts")
+    gains = {g.hosts[0].native_id: g.camera.gain for g in groups}
+    assert gains["g0"][0] == pytest.approx(HSC_WIDE.gain[0] * 10)
+    assert gains["g0"][1:] == pytest.approx(HSC_WIDE.gain[1:])
+    assert gains["g1"] == (600.0, 600.0, 1200.0)
+    assert gains["g2"] == (1.0, 1.0, 1.0)
+    groups, _ = find_hosts(file, "hosts", gain=2.5)
+    assert {g.camera.gain for g in groups} == {(2.5, 2.5, 2.5)}
+
+
+def test_kernels_from_files(tmp_path: Path) -> None:
+    from astropy.io import fits
+
+    kernel = gaussian_psf(3.0, 21).numpy()
+    path = tmp_path / "psf.fits"
+    fits.PrimaryHDU(kernel.astype(">f4")).writeto(path)
+    torch.testing.assert_close(read_kernel(path), torch.from_numpy(kernel), atol=1e-6, rtol=0)
+    even = np.zeros((20, 20))
+    even[:, :] = kernel[:20, :20]
+    np.save(tmp_path / "even.npy", even / even.sum())
+    read = read_kernel(tmp_path / "even.npy")
+    assert read.shape == (21, 21)
+    assert int(read.argmax()) == 10 * 21 + 10
+    np.save(tmp_path / "double.npy", 2 * kernel)
+    with pytest.raises(DataError, match="sums to 2, allowed is 1"):
+        read_kernel(tmp_path / "double.npy")
+    np.save(tmp_path / "cube.npy", np.ones((2, 3, 3)))
+    with pytest.raises(DataError, match="holds no image"):
+        read_kernel(tmp_path / "cube.npy")
+    with pytest.raises(DataError, match="cannot be read"):
+        read_kernel(tmp_path / "missing.fits")
+
+
+def test_the_psf_file_of_a_cutout_is_used(tmp_path: Path) -> None:
+    file = str(tmp_path / "x.duckdb")
+    upgrade(file)
+    np.save(tmp_path / "psf.npy", gaussian_psf(9.0, 31).numpy())
+    add_hosts(file, [{"psf_path": str(tmp_path / "psf.npy")}])
+    groups, _ = find_hosts(file, "hosts")
+    torch.testing.assert_close(groups[0].psf, gaussian_psf(9.0, 31))
+    inject_onto(file, "hosts")
+    assert one(file, "select c.psf_path from cutout c join target t using (target_id) where t.survey = 'sim'")
+
+
+def test_background_does_not_see_smooth_light() -> None:
+    rng = np.random.default_rng(1)
+    y, x = np.mgrid[:64, :64]
+    galaxy = 50 * np.exp(-((x - 32) ** 2 + (y - 32) ** 2) / 200)
+    image = (galaxy + rng.normal(0, 1.0, (20, 1, 64, 64))).astype(np.float32)
+    assert background(image).mean() == pytest.approx(1.0, rel=0.25)
+
+
+def test_command_names_what_was_refused(tmp_path: Path) -> None:
+    from lensmine import app
+
+    file = str(tmp_path / "x.duckdb")
+    upgrade(file)
+    add_hosts(file, [{}, {"zeropoint": None}])
+    shown = CliRunner().invoke(app, ["simulate", "lenses", "--onto", "hosts", "--db", file]).stdout
+    assert "1 lenses injected" in shown
+    assert "refused 1: the zero point of a band is unknown" in shown
+    result = json.loads(
+        CliRunner().invoke(app, ["simulate", "lenses", "--onto", "hosts", "--db", file, "--json"]).stdout
+    )
+    assert (result["n_existing"], result["refused"]) == (1, {"zero_point": 1})

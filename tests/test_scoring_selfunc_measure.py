@@ -1,0 +1,345 @@
+"""The selection function of a model that runs: injected, scored by the pipeline, counted from the database."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+import torch
+from torch import Tensor, nn
+from typer.testing import CliRunner
+
+from schema.check import check_database
+from schema.engine import connect_engine, upgrade
+from schema.errors import UserError
+from schema.ids import hashed_id
+from schema.tables import calibrator, grade, phot_obj, reviewer, selection_function, target
+from schema.upsert import upsert_rows
+from scoring.inject.simulate import simulate_lenses
+from scoring.models.image_base import ImageModel
+from scoring.registry import register_model
+from scoring.selection import add_selection
+from scoring.selfunc.measure import MeasureConfig, Measurement, measure
+from scoring.selfunc.record import cells, text_table
+
+
+@dataclass(frozen=True)
+class AnnulusConfig:
+    """Inner and outer radius [px]."""
+
+    inner: float = 4.0
+    outer: float = 20.0
+
+
+class Annulus(nn.Module):
+    """Blue light around the middle: how much the brightest of it exceeds the rest, in g less i."""
+
+    def __init__(self, config: AnnulusConfig) -> None:
+        super().__init__()
+        at = torch.arange(64) - 31.5
+        r = torch.hypot(at[:, None], at[None, :])
+        self.register_buffer("ring", ((r > config.inner) & (r < config.outer)).float())
+
+    def forward(self, x: Tensor) -> Tensor:
+        blue = (x[:, 2] - x[:, 0]) * self.ring  # (n, 64, 64), bands i, r, g
+        smooth = torch.nn.functional.avg_pool2d(blue[:, None], 3, 1, 1)
+        logit: Tensor = 30.0 * (smooth.flatten(1).topk(12).values.mean(1) - 0.12)
+        return logit
+
+
+@register_model("annulus_for_tests")
+class AnnulusModel(ImageModel):
+    """A filter without weights that finds blue arcs."""
+
+    kind = "filter"
+    n_band = 3
+    band_sets = (("i", "r", "g"),)
+    npix = 64
+    config_class = AnnulusConfig
+
+    def build(self) -> nn.Module:
+        """The filter."""
+        return Annulus(self.config)
+
+
+SMALL = MeasureConfig(n=1000, bins=3, bins_line=4, min_per_cell=2)
+
+
+def rows(db: str, sql: str) -> list[dict[str, Any]]:
+    with connect_engine(db, read_only=True).connect() as conn:
+        return [dict(r) for r in conn.execute(sa.text(sql)).mappings()]
+
+
+def one(db: str, sql: str) -> Any:
+    return next(iter(rows(db, sql)[0].values()))
+
+
+@pytest.fixture(autouse=True)
+def _one_thread(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("LENSMINE_CACHE", str(tmp_path / "cache"))
+
+
+def run(db: str, config: MeasureConfig = SMALL) -> Measurement:
+    return measure(db, "annulus_for_tests", config, backend="torch")
+
+
+def line(done: Measurement, name: str) -> list[dict[str, Any]]:
+    return [c for c in cells(done) if c["x_name"] == name and c["y_name"] is None]
+
+
+def test_slices_are_injected_scored_counted_and_stored(db: str) -> None:
+    done = run(db)
+    assert done.n_injected == 1000
+    assert one(db, "select count(*) from injection_lens where weight is null") == 1000
+    assert one(db, "select count(*) from image_score") == 1000
+    # 15 pairs and 6 lines
+    assert one(db, "select count(*) from selection_function") == 15 * 9 + 6 * 4
+    assert one(db, "select count(*) from completeness") == 15 * 9 + 6 * 4
+    stored = rows(db, "select * from completeness where y_name is null and x_name = 'arc_mag' order by x_lo")
+    assert [r["p_selected"] for r in stored] == [c["p_selected"] for c in line(done, "arc_mag")]
+    assert stored[0]["x_lo"] == 18.0
+    assert stored[-1]["x_hi"] == 27.0
+    # bright arcs are found, faint ones are not, and every count is inside its interval
+    assert stored[0]["p_selected"] > 0.8
+    assert stored[-1]["p_selected"] < 0.2
+    for c in cells(done):
+        assert c["n_selected"] <= c["n_injected"]
+        assert c["p_lo"] <= c["p_selected"] <= c["p_hi"]
+        assert c["p_selected"] == pytest.approx(c["n_selected"] / c["n_injected"])
+    # the counts are those that anyone gets from the tables of the search
+    tag = done.recipe["tags"][0]
+    by_hand = one(
+        db,
+        "select count(*) from current_image_score s join target t on t.target_id = s.target_id "
+        f"where s.probability >= 0.5 and t.native_id like '{tag}-%'",
+    )
+    second = one(
+        db,
+        "select count(*) from image_candidate c join target t on t.target_id = c.target_id "
+        f"where t.native_id like '{done.recipe['tags'][1]}-%'",
+    )
+    assert by_hand + second == done.n_selected
+    assert [f for f in check_database(db) if not f.ok] == []
+
+
+def test_the_same_measurement_again_injects_and_scores_nothing(tmp_path: Path) -> None:
+    file = str(tmp_path / "x.duckdb")
+    upgrade(file)
+    first = run(file)
+    before = rows(file, "select cell_id, p_selected from selection_function order by 1")
+    again = run(file)
+    assert again.measurement_id == first.measurement_id
+    assert rows(file, "select cell_id, p_selected from selection_function order by 1") == before
+    assert one(file, "select count(*) from target") == 1000
+    assert one(file, "select count(*) from image_score") == 1000
+    # the cut stage shares the injections and, here, its result
+    cut = run(file, MeasureConfig(stage="cut", n=1000, bins=3, bins_line=4, min_per_cell=2))
+    assert cut.n_selected == first.n_selected
+    assert one(file, "select count(*) from target") == 1000
+    assert one(file, "select count(distinct stage) from completeness") == 2
+
+
+def test_refinement_goes_where_the_function_changes(tmp_path: Path) -> None:
+    file = str(tmp_path / "x.duckdb")
+    upgrade(file)
+    done = run(file, MeasureConfig(n=2400, bins=3, bins_line=8, min_per_cell=2))
+    along = line(done, "arc_mag")
+    p = np.array([c["p_selected"] for c in along])
+    n = np.array([c["n_injected"] for c in along])
+    inside = (p > 0.1) & (p < 0.9)
+    assert inside.any()
+    assert n[inside].mean() > 1.5 * n[[0, -1]].mean()
+
+
+def test_population_weights_its_second_round(db: str) -> None:
+    config = MeasureConfig(mode="population", n=192, bins=3, bins_line=3, min_per_cell=3)
+    done = run(db, config)
+    assert (done.n_injected, done.mode) == (192, "population")
+    weight = [r["weight"] for r in rows(db, "select weight from injection_lens")]
+    assert sum(w == 1 for w in weight) >= 96
+    drawn = np.array([w for w in weight if w != 1])
+    assert len(drawn) == 96
+    assert drawn.max() <= 4.0 + 1e-9
+    # eight parameters: 28 pairs
+    assert one(db, "select count(distinct x_name || coalesce(y_name, '')) from selection_function") == 36
+    some = [c for c in cells(done) if c["p_selected"] is not None]
+    assert all(0 <= c["p_lo"] <= c["p_selected"] <= c["p_hi"] <= 1 for c in some)
+    assert any(c["p_selected"] is None and (c["p_lo"], c["p_hi"]) == (0, 1) for c in cells(done))
+    assert run(db, config).measurement_id == done.measurement_id
+    assert one(db, "select count(*) from target") == 192
+
+
+def test_graded_stage_counts_what_people_accept(tmp_path: Path) -> None:
+    file = str(tmp_path / "x.duckdb")
+    upgrade(file)
+    simulate_lenses(file, 128, seed=8)
+    config = MeasureConfig(stage="cut", mode="rows", selection="injections", bins=3, bins_line=3)
+    cut = run(file, config)
+    found = [r["target_id"] for r in rows(file, "select target_id from image_candidate order by target_id")]
+    assert 20 < len(found) < 128
+    assert cut.n_selected == len(found)
+    now = one(file, "select now()")
+    graded = found[: len(found) // 2]
+    with connect_engine(file).begin() as conn:
+        upsert_rows(
+            conn, reviewer, [{"reviewer_id": 1, "name": "ann", "is_adjudicator": False}], ["reviewer_id"]
+        )
+        upsert_rows(conn, calibrator, [{"target_id": t, "is_lens": True} for t in graded], ["target_id"])
+        upsert_rows(
+            conn,
+            grade,
+            [
+                {
+                    "grade_id": hashed_id("grade", t),
+                    "target_id": t,
+                    "reviewer_id": 1,
+                    "grade": "B" if i % 4 else "X",
+                    "graded_at": now,
+                    "is_calibrator": True,
+                    "is_adjudication": False,
+                }
+                for i, t in enumerate(graded)
+            ],
+            ["grade_id"],
+        )
+    config = MeasureConfig(stage="graded", mode="rows", selection="injections", bins=3, bins_line=3)
+    done = run(file, config)
+    assert done.n_selected == sum(1 for i in range(len(graded)) if i % 4)
+    share = [c["p_selected"] for c in line(done, "theta_e_arcsec") if c["p_selected"] is not None]
+    before = [c["p_selected"] for c in line(cut, "theta_e_arcsec") if c["p_selected"] is not None]
+    assert 0 < np.mean(share) < np.mean(before)
+    assert np.mean(share) == pytest.approx(0.75 * np.mean(before), rel=0.35)
+
+
+def put_cells(db: str, stage: str = "scored") -> None:
+    """A measured line of lens magnitude, and real targets that a model has scored."""
+    from benchmarks.generated_images import add_images, plain_images
+    from scoring.run import score
+
+    add_images(db, [("images0", plain_images(40, seed=3))])
+    score(db, "annulus_for_tests", "all_images", backend="torch")
+    model_id = one(db, "select model_id from model")
+    p = [(18.0, 20.0, 0.5, 0.4, 0.6), (20.0, 22.0, 0.0, 0.0, 0.1), (22.0, 24.0, None, 0.0, 1.0)]
+    with connect_engine(db).begin() as conn:
+        upsert_rows(
+            conn,
+            selection_function,
+            [
+                {
+                    "cell_id": i,
+                    "measurement_id": 5,
+                    "model_id": model_id,
+                    "stage": stage,
+                    "mode": "population",
+                    "instrument": None,
+                    "band": "i",
+                    "threshold": 0.0,
+                    "x_name": "lens_mag",
+                    "x_lo": lo,
+                    "x_hi": hi,
+                    "n_injected": 100,
+                    "p_selected": share,
+                    "p_lo": p_lo,
+                    "p_hi": p_hi,
+                }
+                for i, (lo, hi, share, p_lo, p_hi) in enumerate(p)
+            ],
+            ["cell_id"],
+        )
+        ids = [r[0] for r in conn.execute(sa.select(target.c.target_id).order_by(target.c.target_id))]
+        mags = [19.0] * 16 + [20.0] * 9 + [24.0] * 5 + [30.0] * 10
+        upsert_rows(
+            conn,
+            phot_obj,
+            [{"target_id": t, "mag_i": m} for t, m in zip(ids, mags, strict=True)],
+            ["target_id"],
+            update=["mag_i"],
+        )
+
+
+def test_corrected_count_divides_by_completeness(db: str) -> None:
+    put_cells(db)
+    found = rows(db, "select * from corrected_count order by x_lo")
+    assert [r["n_candidate"] for r in found] == [16, 9, 5]
+    assert found[0]["n_corrected"] == 32
+    # Poisson error 4 of 16, and 0.1 / 1.96 on 0.5
+    want = 32 * np.hypot(4 / 16, 0.2 / (2 * 1.959964) / 0.5)
+    assert found[0]["n_corrected_err"] == pytest.approx(want)
+    for r in found[1:]:
+        assert (r["n_corrected"], r["n_corrected_err"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"n": 500}, "cells in the first round, needed are 2"),
+        ({"instrument": "acs"}, "cannot take acs: it needs i"),
+        ({"npix": 32}, "cover 25% of its field"),
+        ({"stage": "seen"}, "--stage seen: allowed are scored, cut, graded"),
+        ({"mode": "cube"}, "--mode cube"),
+        ({"stage": "graded"}, "stage graded needs injections that people have graded"),
+        ({"mode": "rows"}, "name them: --selection"),
+        ({"threshold": 1.5}, "allowed is a probability"),
+        ({"stage": "cut", "threshold": 0.9}, "--threshold goes with --stage scored"),
+        ({"fix": {"lens_mass": 1.0}}, "--fix lens_mass: no such parameter"),
+        ({"fix": {"theta_e_arcsec": 60.0}}, "allowed is 0.1 to 6"),
+        ({"bins": 1}, "--bins 1"),
+        ({"mode": "population", "n": 20}, "lenses are 2.2 to each of 3 x 3 cells"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_before_anything_is_injected(
+    tmp_path: Path, change: dict[str, Any], message: str
+) -> None:
+    import dataclasses
+
+    file = str(tmp_path / "x.duckdb")
+    upgrade(file)
+    least = {"min_per_cell": 5.0} if change.get("mode") == "population" else {}
+    with pytest.raises(UserError, match=message):
+        run(file, dataclasses.replace(SMALL, **(change | least)))
+    assert one(file, "select count(*) from target") == 0
+
+
+def test_a_selection_without_injections_and_a_model_without_weights(tmp_path: Path) -> None:
+    file = str(tmp_path / "x.duckdb")
+    upgrade(file)
+    simulate_lenses(file, 0, n_nonlenses=4)
+    add_selection(file, "others", "is_injection")
+    with pytest.raises(UserError, match="holds no injected lens of a population"):
+        run(file, MeasureConfig(mode="rows", selection="others"))
+    with pytest.raises(UserError, match="weights not found"):
+        measure(file, "eznet", SMALL, weights=str(tmp_path / "none.safetensors"))
+
+
+def test_command_figure_and_table(tmp_path: Path) -> None:
+    from lensmine import app
+
+    file = str(tmp_path / "x.duckdb")
+    upgrade(file)
+    figure, table = tmp_path / "figure.png", tmp_path / "table.txt"
+    command = ["selection-function", "annulus_for_tests", "--n", "900", "--bins", "3", "--bins-line", "3"]
+    more = ["--backend", "torch", "--db", file]
+    refused = CliRunner().invoke(app, [*command, *more, "--plot", str(tmp_path / "figure.gif")])
+    assert isinstance(refused.exception, UserError)
+    few = CliRunner().invoke(app, [*command, *more])
+    assert "needed are 5: give --n 1530" in str(few.exception)
+    command[3] = "1530"
+    done = CliRunner().invoke(
+        app, [*command, *more, "--plot", str(figure), "--table", str(table), "--json", "--fix", "arc_mag=21"]
+    )
+    assert done.exit_code == 0, (done.output, done.exception)
+    result = json.loads(done.stdout)
+    assert result["n_injected"] == 1530
+    assert len(result["cells"]) == 15 * 9 + 6 * 3
+    assert figure.stat().st_size > 20_000
+    lines = table.read_text().splitlines()
+    assert len(lines) == 3 + len(result["cells"])
+    assert lines[2].split()[:3] == ["x", "x_lo", "x_hi"]
+    shown = CliRunner().invoke(app, [*command, *more, "--fix", "arc_mag=21"]).stdout
+    assert "injected lenses selected" in shown
+    assert "theta_e_arcsec" in shown
