@@ -154,7 +154,7 @@ def explain(
                     "ok" if s["passes"] else "FAILS", s["step"], s["found"].replace("[", "\\["), s["asked"]
                 )
             _show(table)
-    if not found["verdicts"]:
+    if not found["verdicts"] and not found["images"]["verdicts"]:
         console.out.print("no model has scored anything yet", markup=False)
 
 
@@ -220,7 +220,9 @@ def _number(value: float | None, digits: int) -> str:
 
 
 def _about_target(found: dict[str, Any]) -> list[str]:
-    """Lines on the target, its truth when it is simulated, its spectra and the known lenses around it."""
+    """Lines on the target, its truth when it is simulated, its pixels and the known lenses around it."""
+    from scoring.explain_image import lines_about_images
+
     t = found["target"]
     lines = [
         f"{t['native_id']} ({t['survey']}, target_id {t['target_id']}) at RA {t['ra_deg']:.6f}, "
@@ -243,7 +245,8 @@ def _about_target(found: dict[str, Any]) -> list[str]:
             f"row {s['source_row']}, {s['n_good_window']} good pixels in the window; "
             f"shard {s['shard']} row {s['shard_row']}"
         )
-    if not found["spectra"]:
+    lines += [f"  {line}" for line in lines_about_images(found["images"])]
+    if not found["spectra"] and not found["images"]["cutouts"]:
         lines.append("  no spectrum of it is in the database; ingest its spec file")
     lines += [f"  known lens {x['name']} at {x['sep_arcsec']:.2f} arcsec" for x in found["known_lenses"][:5]]
     return lines

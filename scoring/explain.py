@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from schema.engine import connect_engine
 from schema.errors import UserError
 from schema.healpix import sep_arcsec_sql
+from scoring.explain_image import IMAGE_MODELS, explain_images
 from scoring.find_target import find_target, query_rows
 
 LENS_REACH_ARCSEC = 60.0
@@ -43,8 +44,8 @@ def explain(db: str | None, text: str, model: str | None = None) -> dict[str, An
     Returns
     -------
     dict
-        target, injection, spectra, verdicts (one per model: verdict, reason, score, steps, fit) and
-        known_lenses.
+        target, injection, spectra, verdicts (one per model of spectra: verdict, reason, score, steps, fit),
+        known_lenses and images (scoring.explain_image: cutouts, and verdicts of models of images).
 
     Raises
     ------
@@ -58,10 +59,12 @@ def explain(db: str | None, text: str, model: str | None = None) -> dict[str, An
         models = query_rows(
             conn, "select model_id, name, threshold, weights_hash, preprocessing_hash from model"
         )
+        images = explain_images(conn, target_id, model)
         if model is not None and model not in {m["name"] for m in models}:
             have = ", ".join(sorted({m["name"] for m in models})) or "none has scored yet"
             raise UserError(f"no model {model!r} in this database; there are: {have}")
-        models = [m for m in models if model in (None, m["name"])]
+        of_images = {m["model_id"] for m in query_rows(conn, IMAGE_MODELS)}
+        models = [m for m in models if model in (None, m["name"]) and m["model_id"] not in of_images]
         scores = query_rows(conn, _SCORES, t=target_id)
         cuts = {
             r["model_id"]: r
@@ -92,6 +95,7 @@ def explain(db: str | None, text: str, model: str | None = None) -> dict[str, An
         "spectra": spectra,
         "verdicts": sorted(verdicts, key=lambda v: (v["model"], v["model_id"])),
         "known_lenses": lenses,
+        "images": images,
     }
 
 

@@ -1,8 +1,8 @@
 """A network in 8-bit integers: quantised once for its weights, and refused if it loses lenses.
 
-ONNX Runtime quantises with the ranges seen on calibration spectra, and OpenVINO runs the result. The first
-and the last layers stay in fp32: they cost little and carry the most. The int8 network is a model version of
-its own, and what was measured on it stands in its card.
+ONNX Runtime quantises with the ranges seen on calibration spectra or stamps, and OpenVINO runs the result.
+The first and the last layers stay in fp32: they cost little and carry the most. The int8 network is a model
+version of its own, and what was measured on it stands in its card.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -23,30 +23,32 @@ from schema.errors import UserError
 from scoring.backends import cache_dir, fused, input_shape
 
 if TYPE_CHECKING:
-    from scoring.models.base import SpectralModel
+    from scoring.models.base import Model, SpectralModel
+    from scoring.models.image_base import ImageModel
 
 VERSION = 1
 N_CALIBRATION = 512
 N_CHECK = 4096
+N_IMAGES = 2048
 FALSE_POSITIVE_RATE = 0.01
 SEED = 20_180
 
 
-def quantised(model: SpectralModel) -> tuple[Path, dict[str, Any]]:
+def quantised(model: Model) -> tuple[Path, dict[str, Any]]:
     """The int8 network of a model, from the cache or made now, with what was measured on it.
 
     Parameters
     ----------
-    model : SpectralModel
-        A network with its weights.
+    model : Model
+        A network with its weights, of spectra or of images.
 
     Returns
     -------
     path : Path
         ONNX file.
     check : dict
-        Completeness in fp32 with its 95% interval and in int8, both on the same generated spectra at the same
-        false-positive rate, and the largest difference of a probability.
+        Completeness in fp32 with its 95% interval and in int8, both on the same simulated spectra or stamps
+        at the same false-positive rate, and the largest difference of a probability.
 
     Raises
     ------
@@ -78,7 +80,29 @@ def quantised(model: SpectralModel) -> tuple[Path, dict[str, Any]]:
     return path, check
 
 
-def _batch(model: SpectralModel, n: int, seed: int) -> tuple[Tensor, NDArray[np.bool_]]:
+def _batch(model: Model, n: int, seed: int) -> tuple[Tensor, NDArray[np.bool_]]:
+    """Preprocessed simulated spectra or stamps, half of them lenses, and which."""
+    from scoring.models.image_base import ImageModel
+
+    if isinstance(model, ImageModel):
+        return _image_batch(model, min(n, N_IMAGES), seed)
+    return _spectral_batch(cast("SpectralModel", model), n, seed)
+
+
+def _image_batch(model: ImageModel, n: int, seed: int) -> tuple[Tensor, NDArray[np.bool_]]:
+    """Stamps of the family of instruments that the model is trained on: lenses and what looks like them."""
+    from scoring.imaging.sets import simulate, simulated
+
+    with tempfile.TemporaryDirectory() as folder:
+        simulate(Path(folder), model.default_recipe, n - n // 2, n // 2, seed)
+        lenses, others = simulated(Path(folder))
+        parts = [every.inputs(model, np.arange(len(every))) for every in (lenses, others)]
+    label = np.repeat([True, False], [len(part) for part in parts])
+    order = np.random.default_rng(seed).permutation(len(label))
+    return torch.cat(parts)[torch.from_numpy(order)].contiguous(), label[order]
+
+
+def _spectral_batch(model: SpectralModel, n: int, seed: int) -> tuple[Tensor, NDArray[np.bool_]]:
     """Preprocessed spectra of the realistic recipe, half of them with a line, and which."""
     from scoring.generate.recipes import get_recipe
 
@@ -94,7 +118,7 @@ def _batch(model: SpectralModel, n: int, seed: int) -> tuple[Tensor, NDArray[np.
     return x.contiguous(), batch.label.numpy() > 0.5
 
 
-def _quantise(model: SpectralModel, path: Path) -> None:
+def _quantise(model: Model, path: Path) -> None:
     try:
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
         from onnxruntime.quantization.shape_inference import quant_pre_process
@@ -136,7 +160,7 @@ def _ends(path: Path) -> list[str]:
     return [nodes[0], nodes[-1]]
 
 
-def export_onnx(model: SpectralModel, path: Path) -> None:
+def export_onnx(model: Model, path: Path) -> None:
     """Write the model's network as ONNX with input ``x`` of any batch size."""
     import warnings
 
@@ -163,12 +187,12 @@ def wilson(k: int, n: int, sigmas: float = 1.96) -> tuple[float, float]:
     return centre - half, centre + half
 
 
-def measure(model: SpectralModel, int8_path: Path) -> dict[str, Any]:
+def measure(model: Model, int8_path: Path) -> dict[str, Any]:
     """Completeness of the int8 network against that of fp32, at the same false-positive rate.
 
     Parameters
     ----------
-    model : SpectralModel
+    model : Model
         The network in fp32.
     int8_path : Path
         Its int8 ONNX file.

@@ -30,6 +30,7 @@ from scoring.evaluate import metrics
 from scoring.evaluate.images import evaluate_images
 from scoring.evaluate.images_figures import image_figures
 from scoring.evaluate.tracers import add_tracers, evaluate_trc, list_tracers, places, ranking_figures
+from scoring.explain import explain
 from scoring.run import score
 from scoring.selection import add_selection
 
@@ -272,6 +273,29 @@ def test_tracers_among_images(db: str, tmp_path: Path) -> None:
     said = invoke("evaluate", "trc", "ranker", "--tracers", "slacs", "--out", str(tmp_path / "f"), "--db", db)
     assert "ranking performance" in said
     assert (tmp_path / "f" / "trc_tracer_recovery.png").stat().st_size > 10_000
+
+
+def test_explain_says_what_models_made_of_an_image(db: str) -> None:
+    of = search(db)
+    value = {key: 0.01 * k for k, key in enumerate(of["hst"])}
+    value[of["hst"][5]] = 0.9
+    enter(db, "ranker", value)
+    found = explain(db, str(of["hst"][5]))
+    (verdict,) = found["images"]["verdicts"]
+    assert (verdict["verdict"], verdict["place"], verdict["n_ranked"]) == ("candidate", 1.0, 8)
+    assert [lens["name"] for lens in found["known_lenses"]] == ["a known lens"]
+    assert found["verdicts"] == []  # a model of images has nothing to say of spectra
+    (cut,) = explain(db, str(of["hst"][0]))["images"]["cutouts"]
+    assert (cut["bands"], cut["nx"], cut["instrument"]) == ("F814W", 8, "acs")
+    (other,) = explain(db, str(of["cosmos"][0]))["images"]["verdicts"]
+    assert other["verdict"] == "not scored"
+    with connect_engine(db).begin() as conn:
+        conn.execute(cutout.update().values(content_hash="new pixels"))
+    (stale,) = explain(db, str(of["hst"][0]))["images"]["verdicts"]
+    assert stale["reason"] == "its score is of older pixels; score again"
+    said = " ".join(invoke("explain", str(of["hst"][5]), "--db", db).split())
+    assert "cutout: acs F814W, 8x8 pixels, 0.168 arcsec" in said
+    assert "known lens a known lens at 0.00 arcsec" in said
 
 
 def test_tracers_among_spectra(db: str) -> None:

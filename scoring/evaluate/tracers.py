@@ -25,7 +25,7 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from schema.engine import connect_engine, read_frame
 from schema.errors import UserError
@@ -130,7 +130,7 @@ def _size(conn: sa.Connection, name: str) -> int:
 # ---------------------------------------------------------------------- how high they stand
 
 
-def places(label: Array, score: Array) -> tuple[Array, Array]:
+def places(label: ArrayLike, score: ArrayLike) -> tuple[Array, Array]:
     """Where each tracer stands.
 
     Parameters
@@ -157,7 +157,7 @@ def places(label: Array, score: Array) -> tuple[Array, Array]:
     return above / max(len(others), 1), read / len(every)
 
 
-def ranking_figures(label: Array, score: Array, seed: int = 0) -> list[Metric]:
+def ranking_figures(label: ArrayLike, score: ArrayLike, seed: int = 0) -> list[Metric]:
     """Ranking performance in both definitions and the shares to inspect, intervals by bootstrap over tracers.
 
     The interval of ``inspect_all`` describes this set: the deepest of other tracers may well stand deeper.
@@ -183,7 +183,7 @@ def ranking_figures(label: Array, score: Array, seed: int = 0) -> list[Metric]:
     return out
 
 
-def add_trc(evaluation: Evaluation, label: Array, score: Array) -> None:
+def add_trc(evaluation: Evaluation, label: ArrayLike, score: ArrayLike) -> None:
     """The tracer recovery curve, with exact binomial intervals of the share recovered."""
     k = int(np.asarray(label, dtype=bool).sum())
     rank, recovered = thinned(*metrics.tracer_recovery_curve(label, score), logarithmic=True)
