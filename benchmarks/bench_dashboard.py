@@ -3,9 +3,12 @@
     python -m benchmarks.bench_dashboard                          # first page, keystrokes, 1,000 objects
     python -m benchmarks.bench_dashboard --only team --postgresql postgresql://user@host/empty_database
 
-100,000 candidates, half of them of spectra and half of images, stand in the database; 1,000 of each have pixels
-of their own and the others share them. A keystroke is timed in the browser from the key's event until the next
-object stands on screen with its pictures drawn, and its grade is in the database by then: the server saves before
+100,000 candidates, half of them of spectra and half of images, stand in the database; 1,000 of each have
+pixels
+of their own and the others share them. A keystroke is timed in the browser from the key's event until the
+next
+object stands on screen with its pictures drawn, and its grade is in the database by then: the server saves
+before
 it draws. ``--look`` is how long the reviewer looks at each object before the key.
 """
 
@@ -94,51 +97,106 @@ def fill(db: str, n: int, seed: int = 1) -> None:
         (
             target,
             {
-                "target_id": ids, "survey": pa.array(["bench"] * n), "native_id": names, "ra_deg": ra, "dec_deg": dec,
-                "hpx29": hpx29(ra, dec), "is_injection": np.zeros(n, dtype=bool),
+                "target_id": ids,
+                "survey": pa.array(["bench"] * n),
+                "native_id": names,
+                "ra_deg": ra,
+                "dec_deg": dec,
+                "hpx29": hpx29(ra, dec),
+                "is_injection": np.zeros(n, dtype=bool),
             },
         ),
-        (spec_obj, {"target_id": spectra, "class": text("GALAXY"), "z": np.full(half, 0.45), "is_primary": np.ones(half, bool)}),
+        (
+            spec_obj,
+            {
+                "target_id": spectra,
+                "class": text("GALAXY"),
+                "z": np.full(half, 0.45),
+                "is_primary": np.ones(half, bool),
+            },
+        ),
         (
             spectrum,
             {
-                "spectrum_id": spectra, "target_id": spectra, "shard_id": np.full(half, 2), "shard_row": row,
-                "pix_first": np.full(half, FIRST, np.int32), "pix_last": np.full(half, FIRST + NPIX - 1, np.int32),
-                "n_good": np.full(half, NPIX, np.int32), "content_hash": text("h"), "is_primary": np.ones(half, bool),
+                "spectrum_id": spectra,
+                "target_id": spectra,
+                "shard_id": np.full(half, 2),
+                "shard_row": row,
+                "pix_first": np.full(half, FIRST, np.int32),
+                "pix_last": np.full(half, FIRST + NPIX - 1, np.int32),
+                "n_good": np.full(half, NPIX, np.int32),
+                "content_hash": text("h"),
+                "is_primary": np.ones(half, bool),
             },
         ),
-        (score, own | {"run_id": np.full(half, 1), "z_used": np.full(half, 0.45), "probability": p[:half], "wave_angstrom": hit, "snr": np.full(half, 9.0)}),
+        (
+            score,
+            own
+            | {
+                "run_id": np.full(half, 1),
+                "z_used": np.full(half, 0.45),
+                "probability": p[:half],
+                "wave_angstrom": hit,
+                "snr": np.full(half, 9.0),
+            },
+        ),
         (
             line_fit,
             own
             | {
-                "fit_id": spectra, "fit_version": text("bench"), "hit_wave_angstrom": hit, "status": text("ok"),
-                "wave_angstrom": hit, "wave_err_angstrom": np.full(half, 0.3), "peak_wave_angstrom": hit,
-                "line_flux": np.full(half, 30.0), "line_flux_err": np.full(half, 1.5), "peak_flux": np.full(half, 6.0),
-                "peak_flux_err": np.full(half, 0.3), "sigma_angstrom": np.full(half, 3.0), "sigma_err_angstrom": np.full(half, 0.3),
-                "skewness": np.full(half, 3.0), "skewness_err": np.full(half, 0.5), "constant": np.ones(half),
-                "line_snr": np.full(half, 20.0), "delta_chi2_gaussian": np.full(half, 30.0), "z_lya": hit / LYA_ANGSTROM - 1,
-                "z_oii": hit / 3728.5 - 1, "n_mask_near": np.zeros(half, np.int32), "chi2": np.full(half, 50.0),
+                "fit_id": spectra,
+                "fit_version": text("bench"),
+                "hit_wave_angstrom": hit,
+                "status": text("ok"),
+                "wave_angstrom": hit,
+                "wave_err_angstrom": np.full(half, 0.3),
+                "peak_wave_angstrom": hit,
+                "line_flux": np.full(half, 30.0),
+                "line_flux_err": np.full(half, 1.5),
+                "peak_flux": np.full(half, 6.0),
+                "peak_flux_err": np.full(half, 0.3),
+                "sigma_angstrom": np.full(half, 3.0),
+                "sigma_err_angstrom": np.full(half, 0.3),
+                "skewness": np.full(half, 3.0),
+                "skewness_err": np.full(half, 0.5),
+                "constant": np.ones(half),
+                "line_snr": np.full(half, 20.0),
+                "delta_chi2_gaussian": np.full(half, 30.0),
+                "z_lya": hit / LYA_ANGSTROM - 1,
+                "z_oii": hit / 3728.5 - 1,
+                "n_mask_near": np.zeros(half, np.int32),
+                "chi2": np.full(half, 50.0),
                 "dof": np.full(half, 50, np.int32),
             },
         ),
         (
             cutout,
             {
-                "cutout_id": imaged, "target_id": imaged, "shard_id": np.full(half, 1), "shard_row": np.arange(half) % OWN,
-                "instrument": text("hsc"), "bands": text("g,r,i"), "ny": np.full(half, SIDE, np.int32),
-                "nx": np.full(half, SIDE, np.int32), "pixscale_arcsec": np.full(half, 0.168),
-                "content_hash": pa.array(list(hashes)), "is_primary": np.ones(half, bool),
+                "cutout_id": imaged,
+                "target_id": imaged,
+                "shard_id": np.full(half, 1),
+                "shard_row": np.arange(half) % OWN,
+                "instrument": text("hsc"),
+                "bands": text("g,r,i"),
+                "ny": np.full(half, SIDE, np.int32),
+                "nx": np.full(half, SIDE, np.int32),
+                "pixscale_arcsec": np.full(half, 0.168),
+                "content_hash": pa.array(list(hashes)),
+                "is_primary": np.ones(half, bool),
             },
         ),
         (
             image_score,
             {
-                "cutout_id": imaged, "model_id": np.full(half, 2), "run_id": np.full(half, 2), "target_id": imaged,
-                "content_hash": pa.array(list(hashes)), "probability": p[half:],
+                "cutout_id": imaged,
+                "model_id": np.full(half, 2),
+                "run_id": np.full(half, 2),
+                "target_id": imaged,
+                "content_hash": pa.array(list(hashes)),
+                "probability": p[half:],
             },
         ),
-    ]  # fmt: skip
+    ]
     runs = [
         {
             "run_id": k,
@@ -234,7 +292,7 @@ def heap_mb(page: Any) -> float:
 
 
 def first_page(db: str, n: int) -> dict[str, Any]:
-    """Seconds from asking for the page to the first object with its pictures, in a fresh browser each time."""
+    """Seconds from asking for the page to the first object with its pictures, in a fresh browser."""
     times: dict[str, list[float]] = {"after_start": [], "warm": []}
     with browser() as chrome:
         for _ in range(n):
@@ -246,8 +304,9 @@ def first_page(db: str, n: int) -> dict[str, Any]:
                     began = time.perf_counter()
                     page.goto(board.url, wait_until="commit")
                     page.wait_for_function(
-                        "() => { const p = [...document.querySelectorAll('#lm-spectrum, .lm-stamp')];"
-                        " return document.querySelector('#lm-object') && p.length && p.every((i) => i.complete && i.naturalWidth); }",
+                        "() => { const p = [...document.querySelectorAll('#lm-spectrum, .lm-stamp')]; return"
+                        " document.querySelector('#lm-object') && p.length && p.every((i) => i.complete &&"
+                        " i.naturalWidth); }",
                         timeout=120_000,
                     )
                     times[kind].append(time.perf_counter() - began)
@@ -336,7 +395,8 @@ def team(db: str, people: int, grades: int) -> dict[str, Any]:
     board.stop()
     with connect_engine(db, read_only=True).connect() as conn:
         query = """
-            select reviewer, count(*), count(distinct target_id) from current_grade group by reviewer order by reviewer"""
+            select reviewer, count(*), count(distinct target_id) from current_grade group by reviewer order
+            by reviewer"""
         counts = {r[0]: (int(r[1]), int(r[2])) for r in conn.execute(sa.text(query))}
         total, tokens = conn.execute(sa.text("select count(*), count(distinct grade_id) from grade")).one()
     return {
@@ -352,14 +412,15 @@ def team(db: str, people: int, grades: int) -> dict[str, Any]:
 
 
 def _one_grade(page: Any, url: str, key: str) -> None:
-    """Press until the object on screen is another one, as a person does when the server restarts in between."""
+    """Press until another object is on screen, as a person does when the server restarts."""
     before = shown(page)
     until = time.monotonic() + 180
     while True:
         try:
             page.keyboard.press(key)
             page.wait_for_function(
-                "(old) => { const o = document.querySelector('#lm-object'); return o && o.dataset.target !== old; }",
+                "(old) => { const o = document.querySelector('#lm-object'); return o && o.dataset.target !=="
+                " old; }",
                 arg=before,
                 timeout=20_000,
             )

@@ -107,9 +107,12 @@ class Chart:
 
         labels = [s.label for s in self.series]
         colour = alt.Color(
-            "series:N", title=None, sort=labels, scale=alt.Scale(domain=labels, range=list(COLOURS[: len(labels)])),
+            "series:N",
+            title=None,
+            sort=labels,
+            scale=alt.Scale(domain=labels, range=list(COLOURS[: len(labels)])),
             legend=alt.Legend(orient="top", labelLimit=400) if len(labels) > 1 else None,
-        )  # fmt: skip
+        )
         frame = self.frame()
         layers = []
         for k, one in enumerate(self.series):

@@ -147,7 +147,7 @@ def verdicts(made: Crafted) -> list[tuple[str, float | None, str]]:
             if bands is None:
                 out.append((name, None, f"needs other bands than {', '.join(made.bands)}"))
                 continue
-            pixels = made.image[[made.bands.index(b) for b in bands]][None]  # (1, n_band, npix, npix)
+            pixels: Any = made.image[[made.bands.index(b) for b in bands]][None]  # (1, n_band, npix, npix)
             if model.pixels == "stamp":
                 pixels = percentile_stamp(pixels)[0]
             p = float(model.probability(torch.from_numpy(pixels), made.pixscale)[0])

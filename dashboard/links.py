@@ -15,6 +15,7 @@ def viewer_links(row: dict[str, Any]) -> list[tuple[str, str]]:
         survey, ra_deg, dec_deg, and plate, mjd, fiber_id where it has a spectrum.
     """
     ra, dec = f"{row['ra_deg']:.6f}", f"{row['dec_deg']:.6f}"
+    place = quote(f"{ra} {dec}")
     out = []
     if row.get("survey") == "sdss" and row.get("plate"):
         query = f"plateid={row['plate']}&mjd={row['mjd']}&fiber={row['fiber_id']}"
@@ -26,10 +27,10 @@ def viewer_links(row: dict[str, Any]) -> list[tuple[str, str]]:
             "HSC map",
             f"https://hsc-release.mtk.nao.ac.jp/hscMap-pdr3/app/#/?_=%7B%22view%22%3A%7B%22a%22%3A{ra}%2C%22d%22%3A{dec}%7D%7D",
         ),
-        ("Aladin", f"https://aladin.cds.unistra.fr/AladinLite/?target={quote(f'{ra} {dec}')}&fov=0.02"),
+        ("Aladin", f"https://aladin.cds.unistra.fr/AladinLite/?target={place}&fov=0.02"),
         (
             "SIMBAD",
-            f"https://simbad.cds.unistra.fr/simbad/sim-coo?Coord={quote(f'{ra} {dec}')}&Radius=10&Radius.unit=arcsec",
+            (f"https://simbad.cds.unistra.fr/simbad/sim-coo?Coord={place}&Radius=10&Radius.unit=arcsec"),
         ),
         (
             "NED",

@@ -154,7 +154,8 @@ order by line_fit.fitted_at desc, line_fit.fit_id desc
 """
 _CUTOUTS = """
 select
-    cutout.target_id, cutout.cutout_id, cutout.shard_row, cutout.instrument, cutout.bands, cutout.ny, cutout.nx,
+    cutout.target_id, cutout.cutout_id, cutout.shard_row, cutout.instrument, cutout.bands, cutout.ny,
+    cutout.nx,
     cutout.pixscale_arcsec, cutout.psf_fwhm_arcsec, cutout.frac_good, cutout.content_hash, cutout.is_primary,
     image_shard.name as shard
 from cutout

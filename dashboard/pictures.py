@@ -1,6 +1,7 @@
 """Pictures made once: a recipe names the pixels by shard, row and content hash, and what to draw of them.
 
-A page puts the signed recipe into the address of the picture; the server makes the picture when the browser asks
+A page puts the signed recipe into the address of the picture; the server makes the picture when the browser
+asks
 for it, keeps it on disk under the hash of the recipe, and never asks the database.
 """
 
@@ -86,7 +87,7 @@ def _spectrum(recipe: dict[str, Any], root: Path) -> bytes:
     shard = _shard(root / recipe["shard"])
     first, npix = int(recipe["first"]), int(recipe["last"]) - int(recipe["first"]) + 1
     row = np.array([recipe["row"]])
-    pixels = {
+    pixels: dict[str, Any] = {
         name: shard.read(name, row, first, npix)[0].astype(np.float64)
         for name in ("flux", "ivar", "model", "sky")
         if name in shard.arrays
@@ -120,8 +121,8 @@ def missing_shard(settings: Settings, name: str) -> str | None:
     if (shard_root(settings.db) / name / "meta.json").exists():
         return None
     return (
-        f"shard {name} is missing from {shard_root(settings.db)}; ingest its files again, or set LENSMINE_SHARDS "
-        "to the folder that holds the shards"
+        f"shard {name} is missing from {shard_root(settings.db)}; ingest its files again, or set"
+        " LENSMINE_SHARDS to the folder that holds the shards"
     )
 
 

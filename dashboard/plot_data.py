@@ -19,8 +19,10 @@ MOST_ROWS = 60_000
 MAGNITUDES = ("i", "r", "f814w", "g", "z")
 
 VERSIONS = """
-select model.model_id, model.name, model.weights_hash, model.threshold, scoring_run.run_id, scoring_run.started_at,
-    scoring_run.n_scored, scoring_run.modality, selection.name as selection, selection.version as selection_version
+select model.model_id, model.name, model.weights_hash, model.threshold, scoring_run.run_id,
+scoring_run.started_at,
+    scoring_run.n_scored, scoring_run.modality, selection.name as selection, selection.version as
+    selection_version
 from scoring_run
 inner join model on model.model_id = scoring_run.model_id
 left join selection on selection.selection_id = scoring_run.selection_id
@@ -63,7 +65,10 @@ def what(version: dict[str, Any] | None) -> str:
         if version["selection"]
         else "no selection"
     )
-    return f"model {version['name']} {version['weights_hash'][:8]}, run {version['run_id']}, selection {chosen}, {when}"
+    return (
+        f"model {version['name']} {version['weights_hash'][:8]}, run {version['run_id']}, selection {chosen},"
+        f" {when}"
+    )
 
 
 def _labelled(conn: sa.Connection, version: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -71,8 +76,8 @@ def _labelled(conn: sa.Connection, version: dict[str, Any]) -> tuple[np.ndarray,
     label = rows["is_lens"].to_numpy(dtype=bool)
     if not label.any() or label.all():
         raise UserError(
-            f"{version['name']} has scored no objects of known truth of both kinds; make some with lensmine simulate, "
-            "or enter tracers, and score them"
+            f"{version['name']} has scored no objects of known truth of both kinds; make some with lensmine"
+            " simulate, or enter tracers, and score them"
         )
     return label, rows["probability"].to_numpy(dtype=float)
 
@@ -104,10 +109,16 @@ def roc(conn: sa.Connection, version: dict[str, Any], options: dict[str, Any]) -
     x, y = _thin(np.maximum(fpr, floor), tpr)
     lo, hi = clopper_pearson(np.rint(y * label.sum()), label.sum())
     return Chart(
-        "roc", "ROC curve", "false-positive rate", "completeness", [Series(version["name"], x, y, lo, hi)],
-        what(version), f"Area {metrics.roc_area(label, p):.4f}, {label.sum()} lenses, {(~label).sum()} others.",
-        log_x=True, y_range=(0, 1),
-    )  # fmt: skip
+        "roc",
+        "ROC curve",
+        "false-positive rate",
+        "completeness",
+        [Series(version["name"], x, y, lo, hi)],
+        what(version),
+        f"Area {metrics.roc_area(label, p):.4f}, {label.sum()} lenses, {(~label).sum()} others.",
+        log_x=True,
+        y_range=(0, 1),
+    )
 
 
 def reliability(conn: sa.Connection, version: dict[str, Any], options: dict[str, Any]) -> Chart:
@@ -118,13 +129,20 @@ def reliability(conn: sa.Connection, version: dict[str, Any], options: dict[str,
     lo, hi = clopper_pearson(bins.n_positive[some], bins.n[some])
     share = bins.n_positive[some] / bins.n[some]
     return Chart(
-        "reliability", "Reliability", "mean probability given", "share that are lenses",
-        [Series("perfect", [0, 1], [0, 1]), Series(version["name"], bins.mean_probability[some], share, lo, hi, "points")],
+        "reliability",
+        "Reliability",
+        "mean probability given",
+        "share that are lenses",
+        [
+            Series("perfect", [0, 1], [0, 1]),
+            Series(version["name"], bins.mean_probability[some], share, lo, hi, "points"),
+        ],
         what(version),
-        f"Expected calibration error {metrics.expected_calibration_error(label, p):.3f}; it depends on the share of "
-        f"lenses, here {label.mean():.4f}.",
-        x_range=(0, 1), y_range=(0, 1),
-    )  # fmt: skip
+        f"Expected calibration error {metrics.expected_calibration_error(label, p):.3f}; it depends on the"
+        f" share of lenses, here {label.mean():.4f}.",
+        x_range=(0, 1),
+        y_range=(0, 1),
+    )
 
 
 def completeness(conn: sa.Connection, version: dict[str, Any], options: dict[str, Any]) -> Chart:
@@ -159,7 +177,8 @@ def completeness(conn: sa.Connection, version: dict[str, Any], options: dict[str
     good = np.isfinite(x)
     if not good.any():
         raise UserError(
-            f"{version['name']} has scored no simulated lens of known brightness; make some with lensmine simulate"
+            f"{version['name']} has scored no simulated lens of known brightness; make some with lensmine"
+            " simulate"
         )
     edges = np.quantile(x[good], np.linspace(0, 1, min(9, max(2, good.sum() // 6)) + 1))
     edges = np.unique(edges)
@@ -186,19 +205,34 @@ def completeness(conn: sa.Connection, version: dict[str, Any], options: dict[str
 def attrition(conn: sa.Connection, version: dict[str, Any], options: dict[str, Any]) -> Chart:
     """What is left after each step of the search."""
     rows = read_frame(
-        conn, "select step_no, step, n_in, n_out, n_out_injected from attrition where model_id = :m order by step_no",
+        conn,
+        "select step_no, step, n_in, n_out, n_out_injected from attrition where model_id = :m order by"
+        " step_no",
         m=version["model_id"],
-    )  # fmt: skip
+    )
     if rows.empty:
         raise UserError(f"{version['name']} has no hits of spectra to follow through the cuts")
     names = ["scored", *rows["step"]]
     left = [float(rows["n_in"].iloc[0]), *rows["n_out"].astype(float)]
     return Chart(
-        "attrition", "Attrition", "step", "targets left", [
+        "attrition",
+        "Attrition",
+        "step",
+        "targets left",
+        [
             Series("all", np.arange(len(names)), np.maximum(left, 0.5), kind="bars"),
-            Series("simulated lenses", np.arange(1, len(names)), np.maximum(rows["n_out_injected"].astype(float), 0.5), kind="bars"),
-        ], what(version), f"{int(left[0]):,} scored, {int(left[-1]):,} candidates.", log_y=True, names=names,
-    )  # fmt: skip
+            Series(
+                "simulated lenses",
+                np.arange(1, len(names)),
+                np.maximum(rows["n_out_injected"].astype(float), 0.5),
+                kind="bars",
+            ),
+        ],
+        what(version),
+        f"{int(left[0]):,} scored, {int(left[-1]):,} candidates.",
+        log_y=True,
+        names=names,
+    )
 
 
 def sky_map(conn: sa.Connection, version: dict[str, Any] | None, options: dict[str, Any]) -> Chart:
@@ -225,7 +259,8 @@ def _candidates(conn: sa.Connection, version: dict[str, Any] | None) -> pd.DataF
             union
             select target_id, model_id from image_candidate
         )
-        select target.target_id, target.ra_deg, target.dec_deg, phot_obj.mag_g, phot_obj.mag_r, phot_obj.mag_i,
+        select target.target_id, target.ra_deg, target.dec_deg, phot_obj.mag_g, phot_obj.mag_r,
+        phot_obj.mag_i,
             phot_obj.mag_z, phot_obj.mag_f814w, spec_obj.cmodel_mag_i
         from (select distinct target_id from found {where}) as chosen
         inner join target on target.target_id = chosen.target_id
@@ -240,7 +275,8 @@ def colour_magnitude(conn: sa.Connection, version: dict[str, Any] | None, option
     """Colour against magnitude, the candidates on top of everything."""
     every = read_frame(
         conn,
-        f"select mag_g, mag_r, mag_i from phot_obj where mag_g is not null and mag_i is not null limit {MOST_ROWS}",
+        "select mag_g, mag_r, mag_i from phot_obj where mag_g is not null and mag_i is not null limit"
+        f" {MOST_ROWS}",
     )
     if every.empty:
         raise UserError(
@@ -248,11 +284,17 @@ def colour_magnitude(conn: sa.Connection, version: dict[str, Any] | None, option
         )
     found = _candidates(conn, version).dropna(subset=["mag_g", "mag_i"])
     return Chart(
-        "colour_magnitude", "Colour and magnitude", "i [AB mag]", "g - i [mag]", [
+        "colour_magnitude",
+        "Colour and magnitude",
+        "i [AB mag]",
+        "g - i [mag]",
+        [
             Series("all", every["mag_i"], every["mag_g"] - every["mag_i"], kind="points", faint=True),
             Series("candidates", found["mag_i"], found["mag_g"] - found["mag_i"], kind="points"),
-        ], what(version), f"{len(every):,} objects, {len(found)} candidates.",
-    )  # fmt: skip
+        ],
+        what(version),
+        f"{len(every):,} objects, {len(found)} candidates.",
+    )
 
 
 def redshifts(conn: sa.Connection, version: dict[str, Any] | None, options: dict[str, Any]) -> Chart:
@@ -313,24 +355,32 @@ def selection_chart(cells: pd.DataFrame, lo: float, hi: float) -> Chart:
     when = f"{first['measured_at']:%Y-%m-%d %H:%M} UTC" if first["measured_at"] is not None else ""
     reach = "" if pd.isna(first["y_name"]) else f", {first['y_name']} {lo:g} to {hi:g}"
     return Chart(
-        f"selection_{first['x_name']}", f"Selection function, {first['stage']}", str(first["x_name"]), "share selected",
+        f"selection_{first['x_name']}",
+        f"Selection function, {first['stage']}",
+        str(first["x_name"]),
+        "share selected",
         [Series(f"{first['model']}{reach}", middle, sums["n_selected"] / sums["n_injected"], low, high)],
         f"model {first['model']}, instrument {first['instrument']}, threshold {first['threshold']}, "
         f"measurement {first['measurement_id']}, {when}",
-        f"{int(sums['n_injected'].sum()):,} injections.", y_range=(0, 1),
-    )  # fmt: skip
+        f"{int(sums['n_injected'].sum()):,} injections.",
+        y_range=(0, 1),
+    )
 
 
 def stored_curve(conn: sa.Connection, evaluation_id: int, name: str) -> Chart:
     """A curve that an evaluation left in table metric."""
-    about = conn.execute(
-        sa.text(
-            "select evaluation.name, evaluation.evaluated_at, evaluation.n_positive, evaluation.n_negative, "
-            "model.name as model, model.weights_hash from evaluation inner join model on model.model_id = evaluation.model_id "
-            "where evaluation_id = :e"
-        ),
-        {"e": evaluation_id},
-    ).mappings().one()  # fmt: skip
+    about = (
+        conn.execute(
+            sa.text(
+                "select evaluation.name, evaluation.evaluated_at, evaluation.n_positive,"
+                " evaluation.n_negative, model.name as model, model.weights_hash from evaluation inner join"
+                " model on model.model_id = evaluation.model_id where evaluation_id = :e"
+            ),
+            {"e": evaluation_id},
+        )
+        .mappings()
+        .one()
+    )
     rows = read_frame(
         conn,
         "select * from metric where evaluation_id = :e and name = :n order by point",
@@ -338,11 +388,23 @@ def stored_curve(conn: sa.Connection, evaluation_id: int, name: str) -> Chart:
         n=name,
     )
     return Chart(
-        f"{name}_{evaluation_id}", f"{name.replace('_', ' ')} of test set {about['name']}", "x", "value",
-        [Series(about["model"], rows["x"].astype(float), rows["value"].astype(float), rows["lo"].astype(float), rows["hi"].astype(float))],
-        f"model {about['model']} {about['weights_hash'][:8]}, test set {about['name']}, {about['evaluated_at']:%Y-%m-%d %H:%M} UTC",
+        f"{name}_{evaluation_id}",
+        f"{name.replace('_', ' ')} of test set {about['name']}",
+        "x",
+        "value",
+        [
+            Series(
+                about["model"],
+                rows["x"].astype(float),
+                rows["value"].astype(float),
+                rows["lo"].astype(float),
+                rows["hi"].astype(float),
+            )
+        ],
+        f"model {about['model']} {about['weights_hash'][:8]}, test set {about['name']},"
+        f" {about['evaluated_at']:%Y-%m-%d %H:%M} UTC",
         f"{about['n_positive']} lenses, {about['n_negative']} others.",
-    )  # fmt: skip
+    )
 
 
 Maker = Callable[[sa.Connection, Any, dict[str, Any]], Chart]

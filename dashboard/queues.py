@@ -190,7 +190,7 @@ def forget_orders() -> None:
 
 
 def fingerprint(conn: sa.Connection, spec: QueueSpec) -> tuple[Any, ...]:
-    """Values that change when the queue may have: scores, fits, cuts, lenses, and grades where they decide."""
+    """Values that change when the queue may have: scores, fits, cuts, lenses, grades."""
     parts = [
         "(select max(run_id) from scoring_run)",
         "(select coalesce(sum(n_scored), 0) from scoring_run)",
@@ -225,8 +225,8 @@ def queue_sql(conn: sa.Connection, spec: QueueSpec) -> str:
     model = f"where model = {_quoted(spec.model)}" if spec.model else ""
     if spec.source == "proposed" and not spec.model:
         return (
-            "select target_id, coalesce(probability, 0) as probability, coalesce(spread, 0) as spread, is_known "
-            "from review_queue"
+            "select target_id, coalesce(probability, 0) as probability, coalesce(spread, 0) as spread,"
+            " is_known from review_queue"
         )
     if spec.source == "proposed":
         ids = (
@@ -236,7 +236,10 @@ def queue_sql(conn: sa.Connection, spec: QueueSpec) -> str:
     elif spec.source in ("candidate", "image_candidate"):
         ids = f"select target_id, probability from {spec.source} {model}"
     elif spec.source == "disagreement":
-        ids = "select target_id, cast(grade_range as double precision) / 3 as probability from review_disagreement"
+        ids = (
+            "select target_id, cast(grade_range as double precision) / 3 as probability from"
+            " review_disagreement"
+        )
     else:
         ids = (
             "select selectable.target_id, cast(null as double precision) as probability from selectable "
@@ -247,7 +250,8 @@ def queue_sql(conn: sa.Connection, spec: QueueSpec) -> str:
             select target_id, max(probability) as probability from ({ids}) as found group by target_id
         ),
         said as (
-            select score.target_id, score.probability from score inner join ids on ids.target_id = score.target_id
+            select score.target_id, score.probability from score inner join ids on ids.target_id =
+            score.target_id
             union all
             select image_score.target_id, image_score.probability from image_score
             inner join ids on ids.target_id = image_score.target_id
@@ -285,5 +289,8 @@ def selections(conn: sa.Connection) -> list[str]:
 
 def models(conn: sa.Connection) -> list[str]:
     """Names of the models that have scored."""
-    query = "select distinct model.name from scoring_run inner join model on model.model_id = scoring_run.model_id order by 1"
+    query = (
+        "select distinct model.name from scoring_run inner join model on model.model_id ="
+        " scoring_run.model_id order by 1"
+    )
     return list(conn.execute(sa.text(query)).scalars())

@@ -45,9 +45,14 @@ def picture_routes(settings: Settings) -> list[Any]:
         except UserError as exc:
             return Response(str(exc), status_code=403, media_type="text/plain")
         home.set_cookie(
-            COOKIE, sign(settings.secret, COOKIE_PURPOSE, who), max_age=MONTH_S, httponly=True, samesite="lax",
-            path=base or "/", secure=request.url.scheme == "https",
-        )  # fmt: skip
+            COOKIE,
+            sign(settings.secret, COOKIE_PURPOSE, who),
+            max_age=MONTH_S,
+            httponly=True,
+            samesite="lax",
+            path=base or "/",
+            secure=request.url.scheme == "https",
+        )
         return home
 
     async def leave(request: Request) -> Response:

@@ -1,6 +1,7 @@
 """One reviewer going through one queue: what comes next, what is on screen, what was graded.
 
-Everything that must outlive the process is in the database and in the page's address; what is kept here can be
+Everything that must outlive the process is in the database and in the page's address; what is kept here can
+be
 made again from them, and is of bounded size.
 """
 
@@ -19,7 +20,7 @@ import sqlalchemy as sa
 
 from dashboard import store
 from dashboard.objects import ReviewObject, load_objects
-from dashboard.queues import Ids, Order, QueueSpec, load_order, mixed
+from dashboard.queues import Order, QueueSpec, load_order, mixed
 from dashboard.store import Grade, Reviewer
 from schema.errors import UserError
 
@@ -66,8 +67,8 @@ class ReviewSession:
     def __init__(self, db: str | None, reviewer: Reviewer, spec: QueueSpec) -> None:
         if spec.source == "disagreement" and not reviewer.is_adjudicator:
             raise UserError(
-                f"disagreements are settled by adjudicators, and {reviewer.name} is none; choose another queue, or let "
-                f"someone run: lensmine review reviewers --adjudicator NAME"
+                f"disagreements are settled by adjudicators, and {reviewer.name} is none; choose another"
+                " queue, or let someone run: lensmine review reviewers --adjudicator NAME"
             )
         self.db, self.reviewer, self.spec = db, reviewer, spec
         self.order: Order = load_order(db, spec)
@@ -83,7 +84,7 @@ class ReviewSession:
 
     def _load(self, conn: sa.Connection) -> None:
         """The reviewer's own grades, what has enough, the calibrators and their rate."""
-        setting = dict(
+        setting: dict[str, float] = dict(
             conn.execute(sa.text("select name, value from cut_setting where name like 'review_%'")).all()
         )
         mine = conn.execute(

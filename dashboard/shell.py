@@ -1,4 +1,4 @@
-"""What stands around every page: the database's state, who is signed in, navigation, and failures in plain words."""
+"""What stands around every page: state of the database, sign-in, navigation, failures in words."""
 
 from __future__ import annotations
 
@@ -38,15 +38,18 @@ STYLE = """
 #lm-craft {max-width: 100%; height: auto; image-rendering: pixelated;}
 .lm-stamps {display: flex; flex-wrap: wrap; gap: 8px;}
 .lm-stamps figure {margin: 0;}
-.lm-stamps img {width: 200px; height: 200px; display: block; border-radius: 4px; object-fit: contain; background: #1b1d26;}
+.lm-stamps img {width: 200px; height: 200px; display: block; border-radius: 4px; object-fit: contain;
+background: #1b1d26;}
 .lm-stamps figcaption {font-size: 0.78rem; color: #4a4d5a;}
 .lm-table {border-collapse: collapse; font-size: 0.84rem; width: 100%;}
-.lm-table th {text-align: left; color: #4a4d5a; font-weight: 600; padding: 1px 8px 1px 0; border-bottom: 1px solid #c9ccd6;}
+.lm-table th {text-align: left; color: #4a4d5a; font-weight: 600; padding: 1px 8px 1px 0; border-bottom: 1px
+solid #c9ccd6;}
 .lm-table td {padding: 1px 8px 1px 0; vertical-align: top;}
 .lm-ok {color: #17642b;} .lm-bad {color: #a11d15; font-weight: 600;}
 .lm-head {font-size: 1.15rem; font-weight: 600;}
 .lm-sub {color: #4a4d5a; font-size: 0.86rem;}
-kbd {border: 1px solid #9a9ca5; border-radius: 3px; padding: 0 5px; font-size: 0.8rem; background: #f3f4f8; color: #31333f;}
+kbd {border: 1px solid #9a9ca5; border-radius: 3px; padding: 0 5px; font-size: 0.8rem; background: #f3f4f8;
+color: #31333f;}
 </style>
 """
 
@@ -135,7 +138,8 @@ def oidc_configured() -> bool:
 def signed_in(settings: Settings) -> Reviewer | None:
     """Who sits at this browser; None when nobody has signed in.
 
-    A page never takes this from anything that the browser can write: it is the command's --as, the identity that
+    A page never takes this from anything that the browser can write: it is the command's --as, the identity
+    that
     the OIDC provider vouched for, or a cookie that this server signed.
     """
     if settings.reviewer is not None:
@@ -175,7 +179,7 @@ def _local(settings: Settings, name: str) -> Reviewer | None:
 
 
 def oidc_reviewer(settings: Settings, claims: dict[str, Any]) -> Reviewer:
-    """The reviewer whom an OIDC provider vouches for: issuer and subject are the key, the name is for show."""
+    """The reviewer whom an OIDC provider vouches for, known by issuer and subject, not by name."""
     subject = f"{claims.get('iss', '')} {claims['sub']}"
     name = claims.get("name") or claims.get("email") or claims["sub"]
     return store.ensure_reviewer(

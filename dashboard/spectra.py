@@ -78,19 +78,20 @@ def draw_spectrum(pixels: dict[str, Array], first: int, about: dict[str, Any], s
     first : int
         Grid index of the first pixel.
     about : dict
-        z_lens, hit_wave, and of the fit: wave, sigma, skewness, line_flux, constant, z_oii; None where unknown.
+        z_lens, hit_wave, and of the fit: wave, sigma, skewness, line_flux, constant, z_oii; None where
+        unknown.
     style : SpectrumStyle
         What to draw.
     """
     wave = wave_angstrom(first + np.arange(len(pixels["flux"])))
     hit = about.get("wave") or about.get("hit_wave")
-    oii = style.oii and hit is not None
+    oii = style.oii and bool(hit)
     height = 250 + 250 + (205 if oii else 0)
     panels = [_whole(wave, pixels, about, style, hit)]
     panels += [_window(wave, pixels, about, style, hit), _line(wave, pixels, about, hit)] if hit else []
     if not hit:
         height = 300
-    if oii:
+    if oii and hit:
         panels += _oii(wave, pixels, about, hit)
     return document(WIDTH, height, panels, describe(about))
 

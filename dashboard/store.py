@@ -1,4 +1,4 @@
-"""What reviewers do, as short transactions: each is saved at once, once, and waits while a scoring run writes."""
+"""What reviewers do: short transactions, saved once, that wait while a scoring run writes."""
 
 from __future__ import annotations
 
@@ -131,7 +131,8 @@ def now() -> datetime.datetime:
 def save_grade(db: str | None, reviewer_id: int, given: Grade) -> int:
     """Save one grade; returns its key.
 
-    A token that was saved before changes nothing, whatever grade comes with it: a key pressed twice before the
+    A token that was saved before changes nothing, whatever grade comes with it: a key pressed twice before
+    the
     next object appears is one grade.
 
     Raises
@@ -304,7 +305,7 @@ def ensure_reviewer(
 
     def work(conn: sa.Connection) -> Reviewer:
         by_key = sa.select(reviewer).where(reviewer.c.reviewer_id == reviewer_id)
-        row = conn.execute(by_key).mappings().first()
+        row: Any = conn.execute(by_key).mappings().first()
         if row is None and key is None:
             row = conn.execute(sa.select(reviewer).where(reviewer.c.name == shown)).mappings().first()
         if row is None:
@@ -312,9 +313,9 @@ def ensure_reviewer(
             taken = conn.execute(sa.select(reviewer.c.name).where(reviewer.c.name == shown)).first()
             row = {
                 "reviewer_id": reviewer_id,
-                "name": f"{shown} ({hashlib.sha256((key or shown).encode()).hexdigest()[:6]})"
-                if taken
-                else shown,
+                "name": (
+                    f"{shown} ({hashlib.sha256((key or shown).encode()).hexdigest()[:6]})" if taken else shown
+                ),
                 "subject": subject,
                 "email": email,
                 "is_adjudicator": first,

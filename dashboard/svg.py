@@ -116,7 +116,8 @@ class Panel:
         a, b = np.clip(self.x([x0, x1]), self.left, self.left + self.width)
         if b > a:
             self._parts.append(
-                f"<rect x='{a:.1f}' y='{self.top:.1f}' width='{b - a:.1f}' height='{self.height:.1f}' fill='{colour}'/>"
+                f"<rect x='{a:.1f}' y='{self.top:.1f}' width='{b - a:.1f}' height='{self.height:.1f}'"
+                f" fill='{colour}'/>"
             )
 
     def mark(self, x: float, text: str, colour: str, *, row: int = 0, dash: str = "3 3") -> None:
@@ -152,19 +153,21 @@ class Panel:
         for value in nice_ticks(*self.xlim, max(2, int(self.width / 90))):
             at = float(self.x(value))
             out.append(
-                f"<path d='M{at:.1f} {base:.1f}v4' stroke='{INK}' stroke-width='0.8'/>"
-                f"<text x='{at:.1f}' y='{base + 15:.1f}' font-size='10' text-anchor='middle' fill='{INK}'>{value:g}</text>"
+                f"<path d='M{at:.1f} {base:.1f}v4' stroke='{INK}' stroke-width='0.8'/><text x='{at:.1f}'"
+                f" y='{base + 15:.1f}' font-size='10' text-anchor='middle' fill='{INK}'>{value:g}</text>"
             )
         for value in nice_ticks(*self.ylim, max(2, int(self.height / 45))):
             at = float(self.y(value))
             out.append(
-                f"<path d='M{self.left:.1f} {at:.1f}h-4' stroke='{INK}' stroke-width='0.8'/>"
-                f"<text x='{self.left - 6:.1f}' y='{at + 3:.1f}' font-size='10' text-anchor='end' fill='{INK}'>{value:g}</text>"
+                f"<path d='M{self.left:.1f} {at:.1f}h-4' stroke='{INK}' stroke-width='0.8'/><text"
+                f" x='{self.left - 6:.1f}' y='{at + 3:.1f}' font-size='10' text-anchor='end'"
+                f" fill='{INK}'>{value:g}</text>"
             )
         middle = self.left + self.width / 2
         if self.x_label:
             out.append(
-                f"<text x='{middle:.1f}' y='{base + 28:.1f}' font-size='11' text-anchor='middle' fill='{INK}'>{escape(self.x_label)}</text>"
+                f"<text x='{middle:.1f}' y='{base + 28:.1f}' font-size='11' text-anchor='middle'"
+                f" fill='{INK}'>{escape(self.x_label)}</text>"
             )
         if self.y_label:
             up = self.top + self.height / 2
@@ -174,7 +177,8 @@ class Panel:
             )
         if self.title:
             out.append(
-                f"<text x='{self.left:.1f}' y='{self.top - 5:.1f}' font-size='11' font-weight='600' fill='{INK}'>{escape(self.title)}</text>"
+                f"<text x='{self.left:.1f}' y='{self.top - 5:.1f}' font-size='11' font-weight='600'"
+                f" fill='{INK}'>{escape(self.title)}</text>"
             )
         return "".join(out)
 
@@ -182,11 +186,9 @@ class Panel:
 def document(width: float, height: float, panels: list[Panel], description: str) -> str:
     """A whole SVG picture with a white ground and words for who cannot see it."""
     return (
-        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width:g} {height:g}' width='{width:g}' height='{height:g}' "
-        f"role='img' {FONT}><title>{escape(description)}</title>"
-        f"<rect width='{width:g}' height='{height:g}' fill='#ffffff'/>"
-        + "".join(p.draw() for p in panels)
-        + "</svg>"
+        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width:g} {height:g}' width='{width:g}'"
+        f" height='{height:g}' role='img' {FONT}><title>{escape(description)}</title><rect width='{width:g}'"
+        f" height='{height:g}' fill='#ffffff'/>" + "".join(p.draw() for p in panels) + "</svg>"
     )
 
 

@@ -1,6 +1,7 @@
 """A query that a stranger typed: one statement, on a connection that cannot write, in a process of its own.
 
-A process of its own because DuckDB lets a process that writes a file open it for writing only, because a query
+A process of its own because DuckDB lets a process that writes a file open it for writing only, because a
+query
 that runs away is stopped by ending the process, and because what it reads stays out of the caller's memory.
 """
 
@@ -114,15 +115,16 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
             with driver_errors():
                 for name in _tables_read(conn, query) & set(asked["closed"]):
                     raise UserError(
-                        f"table {name} is closed to reviewers, who must not see others' grades before giving theirs; "
-                        "an adjudicator may read it"
+                        f"table {name} is closed to reviewers, who must not see others' grades before giving"
+                        " theirs; an adjudicator may read it"
                     )
                 return _fetch(conn, query, most)
         except Exception as exc:
             text = " ".join(str(exc).strip().split("\n")[:3])
             if "INTERRUPT" in text.upper() or "canceling statement" in text:
                 raise UserError(
-                    f"the query ran longer than {asked['limit_s']:g} s and was stopped; narrow it, or add a limit"
+                    f"the query ran longer than {asked['limit_s']:g} s and was stopped; narrow it, or add a"
+                    " limit"
                 ) from exc
             if isinstance(exc, LensmineError):
                 raise
@@ -187,10 +189,8 @@ def _tables_read(conn: Any, query: str) -> set[str]:
 
 def _fetch(conn: Any, query: str, most: int) -> dict[str, Any]:
     raw = raw_of(conn)
-    if conn.dialect.name == "duckdb":
-        cursor = raw.execute(query)
-    else:
-        cursor = raw.execute(query, prepare=True)  # a prepared statement is a single one
+    # a statement that PostgreSQL prepares is a single one
+    cursor = raw.execute(query) if conn.dialect.name == "duckdb" else raw.execute(query, prepare=True)
     if cursor.description is None:
         raise UserError("the query returns no rows; the query box takes a select")
     names = [d[0] for d in cursor.description]

@@ -21,7 +21,9 @@ WAIT_MS = 60_000
 def chromium() -> str | None:
     """Path of an installed Chromium; CHROMIUM names another."""
     given = os.environ.get("CHROMIUM")
-    return given or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    return (
+        given or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    )
 
 
 def free_port() -> int:
@@ -34,7 +36,9 @@ def free_port() -> int:
 class Dashboard:
     """``lensmine dashboard`` as a process of its own."""
 
-    def __init__(self, db: str, *options: str, port: int | None = None, env: dict[str, str] | None = None) -> None:
+    def __init__(
+        self, db: str, *options: str, port: int | None = None, env: dict[str, str] | None = None
+    ) -> None:
         self.db, self.options, self.port = db, options, port or free_port()
         self.env = {**os.environ, **(env or {})}
         self.process: subprocess.Popen[bytes] | None = None
@@ -47,7 +51,17 @@ class Dashboard:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        command = [sys.executable, "-m", "lensmine", "dashboard", "--db", self.db, "--no-open", "--port", str(self.port)]
+        command = [
+            sys.executable,
+            "-m",
+            "lensmine",
+            "dashboard",
+            "--db",
+            self.db,
+            "--no-open",
+            "--port",
+            str(self.port),
+        ]
         self.process = subprocess.Popen(
             [*command, *self.options], env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )

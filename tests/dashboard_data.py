@@ -64,7 +64,10 @@ def write_search(db: str, *, seed: int = 1) -> Search:
     probability = np.round(rng.permutation(np.linspace(0.51, 0.999, N_IMAGE)), 4)
     second = np.clip(probability + rng.normal(0, 0.2, N_IMAGE), 0.01, 0.99)
     write_image_shard(
-        shard_root(db), "test-images", {"image": images, "stamp": percentile_stamp(images)[0]}, ("g", "r", "i")
+        shard_root(db),
+        "test-images",
+        {"image": images, "stamp": percentile_stamp(images)[0]},
+        ("g", "r", "i"),
     )
     write_shard(shard_root(db), "test-spectra", {"flux": flux, "ivar": ivar, "model": 0 * flux + 1}, FIRST)
     hashes = pixel_hashes(images)
@@ -83,21 +86,43 @@ def write_search(db: str, *, seed: int = 1) -> Search:
         insert_rows(
             conn,
             image_shard,
-            [{"shard_id": 1, "name": "test-images", "bands": "g,r,i", "n_band": 3, "ny": SIDE, "nx": SIDE, "n_rows": N_IMAGE}],
+            [
+                {
+                    "shard_id": 1,
+                    "name": "test-images",
+                    "bands": "g,r,i",
+                    "n_band": 3,
+                    "ny": SIDE,
+                    "nx": SIDE,
+                    "n_rows": N_IMAGE,
+                }
+            ],
         )
         insert_rows(
             conn,
             cutout,
             [
                 {
-                    "cutout_id": k + 1, "target_id": ids[k], "shard_id": 1, "shard_row": k, "instrument": "hsc",
-                    "bands": "g,r,i", "ny": SIDE, "nx": SIDE, "pixscale_arcsec": 0.168, "content_hash": hashes[k],
+                    "cutout_id": k + 1,
+                    "target_id": ids[k],
+                    "shard_id": 1,
+                    "shard_row": k,
+                    "instrument": "hsc",
+                    "bands": "g,r,i",
+                    "ny": SIDE,
+                    "nx": SIDE,
+                    "pixscale_arcsec": 0.168,
+                    "content_hash": hashes[k],
                     "is_primary": True,
                 }
                 for k in range(N_IMAGE)
             ],
-        )  # fmt: skip
-        insert_rows(conn, pixel_shard, [{"shard_id": 2, "name": "test-spectra", "pix0": FIRST, "npix": NPIX, "n_rows": N_SPECTRUM}])
+        )
+        insert_rows(
+            conn,
+            pixel_shard,
+            [{"shard_id": 2, "name": "test-spectra", "pix0": FIRST, "npix": NPIX, "n_rows": N_SPECTRUM}],
+        )
         with_spectrum = range(N_IMAGE - N_SPECTRUM, N_IMAGE)
         insert_rows(
             conn,
@@ -109,24 +134,43 @@ def write_search(db: str, *, seed: int = 1) -> Search:
             spectrum,
             [
                 {
-                    "spectrum_id": k, "target_id": ids[k], "shard_id": 2, "shard_row": row, "pix_first": FIRST,
-                    "pix_last": FIRST + NPIX - 1, "n_good": NPIX, "n_good_window": 1192, "content_hash": f"h{k}",
+                    "spectrum_id": k,
+                    "target_id": ids[k],
+                    "shard_id": 2,
+                    "shard_row": row,
+                    "pix_first": FIRST,
+                    "pix_last": FIRST + NPIX - 1,
+                    "n_good": NPIX,
+                    "n_good_window": 1192,
+                    "content_hash": f"h{k}",
                     "is_primary": True,
                 }
                 for row, k in enumerate(with_spectrum)
             ],
-        )  # fmt: skip
+        )
         _scores(conn, ids, hashes, probability, second)
         insert_rows(
-            conn, injection, [{"target_id": ids[k], "is_lens": k < 10, "recipe": "test", "seed": 1} for k in range(20)]
+            conn,
+            injection,
+            [{"target_id": ids[k], "is_lens": k < 10, "recipe": "test", "seed": 1} for k in range(20)],
         )
         insert_rows(
-            conn, injection_lens, [{"target_id": ids[k], "theta_e_arcsec": 1.0, "arc_mag": 20.0 + 0.3 * k} for k in range(10)]
+            conn,
+            injection_lens,
+            [{"target_id": ids[k], "theta_e_arcsec": 1.0, "arc_mag": 20.0 + 0.3 * k} for k in range(10)],
         )
         insert_rows(
             conn,
             known_lens,
-            [{"lens_id": 9, "name": "Known <i>one</i>", "ra_deg": ra[30], "dec_deg": dec[30], "hpx29": int(cells[30])}],
+            [
+                {
+                    "lens_id": 9,
+                    "name": "Known <i>one</i>",
+                    "ra_deg": ra[30],
+                    "dec_deg": dec[30],
+                    "hpx29": int(cells[30]),
+                }
+            ],
         )
         insert_rows(conn, known_lens_cell, [{"lens_id": 9, "cell": int(cells[30]) >> 36}])
         insert_rows(
@@ -143,12 +187,17 @@ def _scores(conn, ids, hashes, probability, second) -> None:  # type: ignore[no-
         model,
         [
             {
-                "model_id": m, "name": name, "kind": "network", "preprocessing_hash": "p", "weights_hash": f"w{m}" * 8,
-                "threshold": 0.5, "registered_at": NOW,
+                "model_id": m,
+                "name": name,
+                "kind": "network",
+                "preprocessing_hash": "p",
+                "weights_hash": f"w{m}" * 8,
+                "threshold": 0.5,
+                "registered_at": NOW,
             }
             for m, name in ((11, "first"), (12, "second"))
         ],
-    )  # fmt: skip
+    )
     insert_rows(
         conn,
         scoring_run,
@@ -165,13 +214,17 @@ def _scores(conn, ids, hashes, probability, second) -> None:  # type: ignore[no-
         image_score,
         [
             {
-                "cutout_id": k + 1, "model_id": m, "run_id": 100 + m, "target_id": ids[k], "content_hash": hashes[k],
+                "cutout_id": k + 1,
+                "model_id": m,
+                "run_id": 100 + m,
+                "target_id": ids[k],
+                "content_hash": hashes[k],
                 "probability": float(values[k]),
             }
             for m, values in ((11, probability), (12, second))
             for k in range(N_IMAGE)
         ],
-    )  # fmt: skip
+    )
 
 
 def _images(rng: np.random.Generator) -> np.ndarray:

@@ -14,7 +14,9 @@ from schema.engine import connect_engine
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(chromium() is None, reason="no Chromium: apt-get install chromium, or set CHROMIUM to its path"),
+    pytest.mark.skipif(
+        chromium() is None, reason="no Chromium: apt-get install chromium, or set CHROMIUM to its path"
+    ),
 ]
 PICTURES = os.environ.get("LENSMINE_PICTURES_OUT")
 """Folder in which to keep a screenshot of each page, for docs/pictures."""
@@ -110,7 +112,9 @@ def test_grades_by_keyboard_undo_back_and_restart(page, db):
         assert press(page, "ArrowLeft", seen[3]) == seen[2]
         settled(page)
         page.keyboard.press("1")  # a second thought takes the place of the first
-        page.wait_for_function("(t) => document.querySelector('#lm-object').dataset.target !== t", arg=seen[2])
+        page.wait_for_function(
+            "(t) => document.querySelector('#lm-object').dataset.target !== t", arg=seen[2]
+        )
         settled(page)
         assert dict(standing(db))[seen[2]] == "A"
         here = shown(page)
@@ -123,7 +127,9 @@ def test_grades_by_keyboard_undo_back_and_restart(page, db):
         settled(page)
         graded = standing(db)
         assert dict(graded)[again] == "X"
-        latest = rows(db, "select target_id, reviewer_id, count(*) from current_grade group by 1, 2 having count(*) > 1")
+        latest = rows(
+            db, "select target_id, reviewer_id, count(*) from current_grade group by 1, 2 having count(*) > 1"
+        )
         assert latest == []
 
 
@@ -145,7 +151,9 @@ def test_view_keys_change_the_picture_and_stay_in_the_address(page, board):
     open_review(page, board.url)
     before = page.locator("#lm-spectrum").get_attribute("src")
     page.keyboard.press("z")
-    page.wait_for_function("(s) => document.querySelector('#lm-spectrum').getAttribute('src') !== s", arg=before)
+    page.wait_for_function(
+        "(s) => document.querySelector('#lm-spectrum').getAttribute('src') !== s", arg=before
+    )
     settled(page)
     assert "view=zoom" in page.url
     page.reload()
@@ -182,7 +190,10 @@ def test_comments_and_tags_are_saved_and_shown_as_text(page, db):
         page.wait_for_timeout(500)
         assert page.locator("img[onerror]").count() == 0
         found = rows(db, "select target_id, body, tag from review_note order by noted_at")
-        assert found == [(int(target), "<img src=x onerror=alert(1)> *not* <b>bold</b>", None), (int(target), None, "ring")]
+        assert found == [
+            (int(target), "<img src=x onerror=alert(1)> *not* <b>bold</b>", None),
+            (int(target), None, "ring"),
+        ]
         assert standing(db) == []  # digits and letters typed into the box are no grades
 
 
@@ -217,7 +228,17 @@ def test_every_page_draws_and_passes_axe(page, board, name):
     keep(page, name)
     found = Axe().run(page, options={"runOnly": ["wcag2a", "wcag2aa"]}).response["violations"]
     # the names of these parts are Streamlit's own: they are reported there, not here
-    theirs = ("stSlider", "stSelectbox", "stNumberInput", "stDataFrame", "stToolbar", "stHeader", "stSidebar", "stMainMenu", "vega")
+    theirs = (
+        "stSlider",
+        "stSelectbox",
+        "stNumberInput",
+        "stDataFrame",
+        "stToolbar",
+        "stHeader",
+        "stSidebar",
+        "stMainMenu",
+        "vega",
+    )
     ours = [
         (v["id"], node["html"][:200])
         for v in found
@@ -230,7 +251,8 @@ def test_every_page_draws_and_passes_axe(page, board, name):
 
 OWNER = """(selector) => {
   let e = null; try { e = document.querySelector(selector); } catch { return ""; }
-  const names = []; for (; e; e = e.parentElement) names.push(e.dataset?.testid || "", e.className?.toString() || "");
+  const names = []; for (; e; e = e.parentElement) names.push(e.dataset?.testid || "",
+  e.className?.toString() || "");
   return names.join(" ");
 }"""
 
@@ -260,7 +282,11 @@ def test_the_grade_bar_is_reached_by_tab(page, board):
 
 def test_plots_download_as_data_and_picture(page, board):
     open_page(page, board, "plots")
-    for label, head in (("Data (CSV)", b"# Tracer recovery curve; model snr_lae"), ("Picture (PNG)", b"\x89PNG"), ("Picture (PDF)", b"%PDF")):
+    for label, head in (
+        ("Data (CSV)", b"# Tracer recovery curve; model snr_lae"),
+        ("Picture (PNG)", b"\x89PNG"),
+        ("Picture (PDF)", b"%PDF"),
+    ):
         with page.expect_download() as waiting:
             page.get_by_role("button", name=label).click()
         assert Path(waiting.value.path()).read_bytes().startswith(head)
@@ -291,7 +317,9 @@ def test_lenscrafter_redraws_at_once(page, board):
     slider.focus()
     for _ in range(3):
         page.keyboard.press("ArrowRight")
-    page.wait_for_function("(s) => document.querySelector('#lm-craft')?.getAttribute('src') !== s", arg=before)
+    page.wait_for_function(
+        "(s) => document.querySelector('#lm-craft')?.getAttribute('src') !== s", arg=before
+    )
 
 
 def test_local_sign_in_is_bound_to_the_browser(chrome, db):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from dashboard_data import N, N_IMAGE, write_search
+from dashboard_data import N_IMAGE, N, write_search
 
 from dashboard import store
 from dashboard.calibration import choose_calibrators
@@ -44,7 +44,9 @@ def test_order_by_probability_shuffle_and_spread(db, search):
     assert one.target_id.tolist() != two.target_id.tolist()
     assert one.target_id.tolist() == sorted(one.target_id.tolist(), key=lambda t: mixed(np.array([t]), 1)[0])
     with connect_engine(db, read_only=True).connect() as conn:
-        query = "select target_id, max(probability) - min(probability) as d from image_score group by target_id"
+        query = (
+            "select target_id, max(probability) - min(probability) as d from image_score group by target_id"
+        )
         spread = dict(conn.execute(sa.text(query)).all())
     apart = load_order(db, QueueSpec(source="image_candidate", model="first", order="spread"))
     found = [spread[t] for t in apart.target_id.tolist()]
@@ -200,7 +202,9 @@ def test_disagreements_go_to_adjudicators_and_leave_when_settled(db, search, ada
     forget_orders()
     assert ReviewSession(db, ada, spec).current is None
     with connect_engine(db, read_only=True).connect() as conn:
-        row = conn.execute(sa.text("select n_grade, grade_range, verdict from consensus order by grade_range desc")).first()
+        row = conn.execute(
+            sa.text("select n_grade, grade_range, verdict from consensus order by grade_range desc")
+        ).first()
     assert tuple(row) == (3, 3, "B")  # the verdict is beside the grades, not one of them
 
 
@@ -214,9 +218,14 @@ def test_a_page_of_stamps_takes_each_object_once(db, search, ada):
 def test_the_objects_on_screen_know_everything(db, search, ada):
     session = ReviewSession(db, ada, QueueSpec(source="selection:everything"))
     both, image_only, neither, known = (session.object(search.ids[k]) for k in (10, 2, 38, 30))
-    assert both.has_spectrum and both.cutouts and [s["model"] for s in both.scores]
-    assert not image_only.has_spectrum and image_only.cutouts
-    assert not neither.has_spectrum and not neither.cutouts and neither.scores == []
+    assert both.has_spectrum
+    assert both.cutouts
+    assert [s["model"] for s in both.scores]
+    assert not image_only.has_spectrum
+    assert image_only.cutouts
+    assert not neither.has_spectrum
+    assert not neither.cutouts
+    assert neither.scores == []
     assert known.lenses[0]["name"] == "Known <i>one</i>"
     assert known.lenses[0]["sep_arcsec"] < 0.01
     assert session.object(12345) is None

@@ -114,12 +114,18 @@ def test_notes_are_text(db, search):
     assert not store.add_note(db, ada.reviewer_id, search.ids[0], "n2", body="  ")
     store.add_note(db, ada.reviewer_id, search.ids[0], "n3", tag="ring")
     notes = store.reading(db, lambda conn: store.notes_of(conn, search.ids[0]))
-    assert [(n["body"], n["tag"], n["reviewer"]) for n in notes] == [(MARKUP, None, "Ada"), (None, "ring", "Ada")]
+    assert [(n["body"], n["tag"], n["reviewer"]) for n in notes] == [
+        (MARKUP, None, "Ada"),
+        (None, "ring", "Ada"),
+    ]
     store.remove_note(db, ada.reviewer_id, notes[0]["note_id"])
     assert len(store.reading(db, lambda conn: store.notes_of(conn, search.ids[0]))) == 1
 
 
-@pytest.mark.parametrize("name", ["Ada", "Zoë Łukasz", "O'Brien; drop table grade; --", "<script>x</script>", "李 明", "🔭", '"%s" {0}'])
+@pytest.mark.parametrize(
+    "name",
+    ["Ada", "Zoë Łukasz", "O'Brien; drop table grade; --", "<script>x</script>", "李 明", "🔭", '"%s" {0}'],
+)
 def test_reviewer_names_of_odd_characters(db, name):
     made = store.ensure_reviewer(db, f"  {name}\n")
     assert made.name == name
@@ -167,7 +173,9 @@ def test_two_people_of_one_name_by_oidc_are_two_reviewers(db):
 
 
 def test_calibrators_by_condition_and_from_injections(db, search):
-    done = choose_calibrators(db, lenses="native_id = 'object-30'", others="native_id in ('object-31', 'object-32')")
+    done = choose_calibrators(
+        db, lenses="native_id = 'object-30'", others="native_id in ('object-31', 'object-32')"
+    )
     assert done == {"new": 3, "lenses": 1, "others": 2}
     done = choose_calibrators(db, injections=4)
     assert done == {"new": 8, "lenses": 5, "others": 6}
@@ -202,7 +210,9 @@ def duckdb_file(db, monkeypatch):
 
 
 def _hold(db: str, seconds: float) -> subprocess.Popen[str]:
-    holder = subprocess.Popen([sys.executable, "-c", HOLD, db, str(seconds)], stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", HOLD, db, str(seconds)], stdout=subprocess.PIPE, text=True
+    )
     assert holder.stdout is not None
     assert holder.stdout.readline() == "held\n"
     return holder

@@ -51,7 +51,11 @@ def test_confusion_matrices_and_their_intervals(db, graded):
     rows = frame(db, "select * from reviewer_confusion")
     assert len(rows) == 3 * 2 * 4
     for row in rows.itertuples():
-        mine = [given[row.reviewer, k] for k in (range(10) if row.is_lens else range(10, 20)) if (row.reviewer, k) in given]
+        mine = [
+            given[row.reviewer, k]
+            for k in (range(10) if row.is_lens else range(10, 20))
+            if (row.reviewer, k) in given
+        ]
         n, total = mine.count(row.grade), len(mine)
         assert (row.n, row.n_truth) == (n, total)
         assert row.p_grade == pytest.approx((n + 1) / (total + 4))
@@ -85,7 +89,9 @@ def test_consensus_is_swap(db, graded):
 def test_an_untested_reviewer_counts_for_nothing(db, graded):
     search, _ = graded
     who = store.ensure_reviewer(db, "newcomer")
-    before = frame(db, "select target_id, p_lens from consensus").set_index("target_id").p_lens[search.ids[20]]
+    before = (
+        frame(db, "select target_id, p_lens from consensus").set_index("target_id").p_lens[search.ids[20]]
+    )
     store.save_grade(db, who.reviewer_id, Grade(search.ids[20], "A", "late"))
     after = frame(db, "select target_id, p_lens from consensus").set_index("target_id").p_lens[search.ids[20]]
     assert after == pytest.approx(before)

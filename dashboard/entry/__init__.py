@@ -1,1 +1,1 @@
-"""Entry script of the server, in a folder of its own: Streamlit puts the script's folder on the import path."""
+"""Entry script, in a folder of its own: Streamlit puts the script's folder on the import path."""

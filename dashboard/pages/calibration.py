@@ -29,7 +29,10 @@ select consensus.* from consensus
 where not is_calibrator and ({mine})
 order by p_lens desc nulls last, target_id limit 2000
 """
-MINE = "exists (select 1 from grade where grade.target_id = consensus.target_id and grade.reviewer_id = :r and grade.undone_at is null)"
+MINE = (
+    "exists (select 1 from grade where grade.target_id = consensus.target_id and grade.reviewer_id = :r and"
+    " grade.undone_at is null)"
+)
 
 
 def page() -> None:
@@ -74,13 +77,14 @@ def _how(counts: dict[Any, int], settings: dict[str, float]) -> None:
     n = sum(counts.values())
     if not n:
         st.info(
-            "No calibrators yet: every reviewer counts for nothing in the consensus. Choose objects of known truth with: "
-            "lensmine review calibrators --injections 50"
+            "No calibrators yet: every reviewer counts for nothing in the consensus. Choose objects of known"
+            " truth with: lensmine review calibrators --injections 50"
         )
         return
     st.html(
-        f"<div class='lm-sub'>{counts.get(True, 0)} lenses and {counts.get(False, 0)} others of known truth are mixed "
-        f"unmarked into every queue, {100 * settings.get('review_calibration_rate', 0):.0f}% of what is shown.</div>"
+        f"<div class='lm-sub'>{counts.get(True, 0)} lenses and {counts.get(False, 0)} others of known truth"
+        f" are mixed unmarked into every queue, {100 * settings.get('review_calibration_rate', 0):.0f}% of"
+        " what is shown.</div>"
     )
 
 
@@ -90,19 +94,22 @@ def _confusion(rows: pd.DataFrame, who: Reviewer) -> None:
     for name, one in mine.groupby("reviewer", sort=True):
         body = []
         for is_lens, part in one.groupby("is_lens", sort=False):
-            part = part.set_index("grade")
-            total = int(part["n_truth"].iloc[0])
+            of: dict[str, Any] = {row["grade"]: row for row in part.to_dict("records")}
+            total = int(of["A"]["n_truth"])
             cells = [
-                f"{int(part.at[g, 'n'])} ({100 * part.at[g, 'share_lo']:.0f} to {100 * part.at[g, 'share_hi']:.0f}%)"
-                if total
-                else "0"
+                (
+                    f"{of[g]['n']} ({100 * of[g]['share_lo']:.0f} to {100 * of[g]['share_hi']:.0f}%)"
+                    if total
+                    else "0"
+                )
                 for g in GRADES
             ]
             body.append([f"{'lens' if is_lens else 'no lens'}, {total} seen", *cells])
         st.html(f"<div class='lm-head'>{html.escape(str(name))}</div>" + table(["Truth", *GRADES], body))
     st.caption(
-        "Calibrators given each grade, with the 95% interval of the share. The consensus weighs a grade g by "
-        "P(g | lens) / P(g | no lens), each estimated as (n + 1) / (N + 4): SWAP, Marshall et al. 2016, MNRAS 455, 1171."
+        "Calibrators given each grade, with the 95% interval of the share. The consensus weighs a grade g by"
+        " P(g | lens) / P(g | no lens), each estimated as (n + 1) / (N + 4): SWAP, Marshall et al. 2016,"
+        " MNRAS 455, 1171."
     )
 
 
@@ -149,12 +156,26 @@ def _consensus(rows: pd.DataFrame, who: Reviewer, settings: dict[str, float]) ->
     rank = np.arange(1, len(top) + 1)
     show(
         Chart(
-            "consensus", "Consensus of the grades", "place", "probability of a lens",
-            [Series("consensus with 95% interval", rank, top["p_lens"], top["p_lens_lo"], top["p_lens_hi"], "points")],
-            f"SWAP with prior {settings.get('review_prior_lens', float('nan')):g}, {pd.Timestamp.now('UTC'):%Y-%m-%d %H:%M} UTC",
-            f"{len(rows)} graded objects.", y_range=(0, 1),
+            "consensus",
+            "Consensus of the grades",
+            "place",
+            "probability of a lens",
+            [
+                Series(
+                    "consensus with 95% interval",
+                    rank,
+                    top["p_lens"],
+                    top["p_lens_lo"],
+                    top["p_lens_hi"],
+                    "points",
+                )
+            ],
+            f"SWAP with prior {settings.get('review_prior_lens', float('nan')):g},"
+            f" {pd.Timestamp.now('UTC'):%Y-%m-%d %H:%M} UTC",
+            f"{len(rows)} graded objects.",
+            y_range=(0, 1),
         )
-    )  # fmt: skip
+    )
 
 
 def _settings(values: dict[str, float]) -> None:

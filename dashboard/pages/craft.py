@@ -37,7 +37,12 @@ def _sliders() -> tuple[dict[str, float], str, int, str, bool, int]:
         camera = st.selectbox("Instrument", instruments(), key="craft_instrument", width=160)
         npix = st.select_slider("Side [px]", (44, 64, 96, 128), 64, key="craft_npix", width=160)
         part = st.segmented_control(
-            "Shows", list(PARTS), default="all", format_func=PARTS.get, key="craft_part", required=True
+            "Shows",
+            list(PARTS),
+            default="all",
+            format_func=lambda p: PARTS[p],
+            key="craft_part",
+            required=True,
         )
         noise = st.toggle("Noise", True, key="craft_noise")
         seed = int(st.number_input("Seed of the noise", 0, 2**31 - 1, 1, key="craft_seed", width=150))
@@ -68,10 +73,12 @@ def _picture(made: Crafted, part: str) -> None:
         width = made.image.shape[-1] * made.pixscale
         words = f"Simulated {PARTS[part]}, {'-'.join(bands)}, {width:.1f} arcsec wide"
         st.html(
-            f"<img id='lm-craft' src='data:image/png;base64,{text}' width='{SIDE}' height='{SIDE}' alt='{html.escape(words, quote=True)}'>"
-            f"<div class='lm-sub'>{html.escape(words)}; magnification {made.magnification:.1f}; arcs "
-            + ", ".join(f"{b} {m:.2f}" for b, m in zip(made.bands, made.arc_mag, strict=True)) + "</div>"
-        )  # fmt: skip
+            f"<img id='lm-craft' src='data:image/png;base64,{text}' width='{SIDE}' height='{SIDE}'"
+            f" alt='{html.escape(words, quote=True)}'><div class='lm-sub'>{html.escape(words)}; magnification"
+            f" {made.magnification:.1f}; arcs "
+            + ", ".join(f"{b} {m:.2f}" for b, m in zip(made.bands, made.arc_mag, strict=True))
+            + "</div>"
+        )
         rows = [[name, "" if p is None else f"{p:.4f}", remark] for name, p, remark in verdicts(made)]
         st.html(
             table(["Image model", "Probability", ""], rows)

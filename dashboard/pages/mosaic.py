@@ -43,8 +43,8 @@ def _draw(session: ReviewSession) -> None:
         st.button("Rest is X, next page", on_click=_rest, args=(session,), key="mosaic_rest")
         keys = " ".join(f"<kbd>{k}</kbd> {g}" for g, k in KEYS.items())
         st.html(
-            f"<span class='lm-sub' id='lm-mosaic-state'>{session.n_left:,} left &nbsp; {keys} <kbd>Backspace</kbd> take back "
-            "<kbd>↵</kbd> open; arrows move</span>"
+            f"<span class='lm-sub' id='lm-mosaic-state'>{session.n_left:,} left &nbsp; {keys}"
+            " <kbd>Backspace</kbd> take back <kbd>↵</kbd> open; arrows move</span>"
         )
     if n != state["size"]:
         _turn(session, size=n)
@@ -117,17 +117,25 @@ def thumb_address(one: ReviewObject) -> str:
         cutout = one.cutouts[0]
         bands = tuple(cutout["bands"].split(","))
         recipe = {
-            "kind": "stamp", "shard": cutout["shard"], "row": int(cutout["shard_row"]), "hash": cutout["content_hash"],
+            "kind": "stamp",
+            "shard": cutout["shard"],
+            "row": int(cutout["shard_row"]),
+            "hash": cutout["content_hash"],
             "bands": list(colour_bands(bands) or bands[:1]),
             "style": {**vars(StampStyle(look.scaling, look.contrast, look.residual, 160))},
-        }  # fmt: skip
+        }
         return pictures.address(current(), recipe)
     if one.has_spectrum:
         row = one.row
         recipe = {
-            "kind": "thumb", "shard": row["shard"], "row": int(row["shard_row"]), "first": int(row["pix_first"]),
-            "last": int(row["pix_last"]), "hash": row["content_hash"], "about": one.about(),
-        }  # fmt: skip
+            "kind": "thumb",
+            "shard": row["shard"],
+            "row": int(row["shard_row"]),
+            "first": int(row["pix_first"]),
+            "last": int(row["pix_last"]),
+            "hash": row["content_hash"],
+            "about": one.about(),
+        }
         return pictures.address(current(), recipe)
     return "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E"
 

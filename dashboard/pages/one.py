@@ -91,9 +91,15 @@ def spectrum_address(one: ReviewObject, look: View) -> str:
     row = one.row
     style = SpectrumStyle(smooth=look.smooth, zoom=150.0 if look.zoom else 0.0, sky=look.sky, oii=look.oii)
     recipe = {
-        "kind": "spectrum", "shard": row["shard"], "row": int(row["shard_row"]), "first": int(row["pix_first"]),
-        "last": int(row["pix_last"]), "hash": row["content_hash"], "about": one.about(), "style": asdict(style),
-    }  # fmt: skip
+        "kind": "spectrum",
+        "shard": row["shard"],
+        "row": int(row["shard_row"]),
+        "first": int(row["pix_first"]),
+        "last": int(row["pix_last"]),
+        "hash": row["content_hash"],
+        "about": one.about(),
+        "style": asdict(style),
+    }
     return pictures.address(current(), recipe)
 
 
@@ -174,12 +180,13 @@ def _draw(session: ReviewSession) -> None:
 def _nothing_left(session: ReviewSession) -> None:
     if len(session.order.target_id) == 0:
         st.info(
-            "This queue is empty. Score a selection and fit its hits first, or choose another queue at the side: "
-            "lensmine status says what there is."
+            "This queue is empty. Score a selection and fit its hits first, or choose another queue at the"
+            " side: lensmine status says what there is."
         )
     else:
         st.success(
-            f"Nothing left of {len(session.order.target_id):,} objects: graded, passed, or hidden by the filters at the side."
+            f"Nothing left of {len(session.order.target_id):,} objects: graded, passed, or hidden by the"
+            " filters at the side."
         )
 
 
@@ -205,15 +212,19 @@ def _head(session: ReviewSession, one: ReviewObject, on: Shown) -> None:
 
 
 def _bar(session: ReviewSession, on: Shown | None) -> None:
-    """Grades, undo, back and skip; keys change with every object, so that a late key cannot grade the next one."""
+    """Grades, undo, back, skip; widgets change with every object: a late key cannot grade the next."""
     token = on.token if on else "none"
     with st.container(horizontal=True, gap="small", key="bar"):
         for letter, key in KEYS.items():
             st.button(
-                f"{letter} {MEANING[letter]}", key=f"grade_{letter}_{token}", shortcut=key, disabled=on is None,
+                f"{letter} {MEANING[letter]}",
+                key=f"grade_{letter}_{token}",
+                shortcut=key,
+                disabled=on is None,
                 type="primary" if on and session.mine.get(on.target_id) == letter else "secondary",
-                on_click=_grade, args=(session, token, letter),
-            )  # fmt: skip
+                on_click=_grade,
+                args=(session, token, letter),
+            )
         st.button(
             "Undo",
             key=f"undo_{token}",
@@ -343,10 +354,16 @@ def _known(session: ReviewSession, one: ReviewObject, on: Shown) -> None:
     open_ = not session.blind or on.revealed or one.target_id in session.mine or session.settling
     if not open_:
         st.button(
-            "Show identity", key=f"reveal_{on.token}", shortcut="I", on_click=_reveal, args=(on,),
-            help="Calibrators are mixed in: name, known lenses and links would tell. A grade given after looking does "
-            "not count for calibration.",
-        )  # fmt: skip
+            "Show identity",
+            key=f"reveal_{on.token}",
+            shortcut="I",
+            on_click=_reveal,
+            args=(on,),
+            help=(
+                "Calibrators are mixed in: name, known lenses and links would tell. A grade given after"
+                " looking does not count for calibration."
+            ),
+        )
         return
     st.html(f"<div class='lm-sub'>{html.escape(one.row['survey'])} {html.escape(one.row['native_id'])}</div>")
     near = [
@@ -363,7 +380,8 @@ def _known(session: ReviewSession, one: ReviewObject, on: Shown) -> None:
         else "<div class='lm-sub'>No known lens within 60 arcsec.</div>"
     )  # fmt: skip
     links = " · ".join(
-        f"<a href='{html.escape(url, quote=True)}' target='_blank' rel='noopener noreferrer'>{html.escape(name)}</a>"
+        f"<a href='{html.escape(url, quote=True)}' target='_blank' rel='noopener"
+        f" noreferrer'>{html.escape(name)}</a>"
         for name, url in viewer_links(one.row)
     )
     st.html(f"<div class='lm-sub'>{links}</div>")
@@ -402,9 +420,13 @@ def _notes(session: ReviewSession, one: ReviewObject) -> None:
         store.remove_note(db, me, tags[tag])
     serial = st.session_state.setdefault("note_serial", 0)
     st.text_input(
-        "Comment", key=f"note_{one.target_id}_{serial}", placeholder="saved on Enter", max_chars=store.BODY_LENGTH,
-        on_change=_comment, args=(session, one, f"note_{one.target_id}_{serial}"),
-    )  # fmt: skip
+        "Comment",
+        key=f"note_{one.target_id}_{serial}",
+        placeholder="saved on Enter",
+        max_chars=store.BODY_LENGTH,
+        on_change=_comment,
+        args=(session, one, f"note_{one.target_id}_{serial}"),
+    )
     for note in notes:
         if note["body"] and (note["reviewer_id"] == me or graded):
             who = "you" if note["reviewer_id"] == me else note["reviewer"]
@@ -441,7 +463,8 @@ def _cuts(one: ReviewObject) -> None:
     found = explain(current().db, str(one.target_id))
     for verdict in found["verdicts"]:
         st.html(
-            f"<div class='lm-sub'><b>{html.escape(verdict['model'])}</b>: {html.escape(verdict['verdict'])}, {html.escape(verdict['reason'])}</div>"
+            f"<div class='lm-sub'><b>{html.escape(verdict['model'])}</b>: {html.escape(verdict['verdict'])},"
+            f" {html.escape(verdict['reason'])}</div>"
         )
         if verdict["steps"]:
             rows = [

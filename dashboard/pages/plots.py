@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import html
 from typing import Any
 
@@ -76,9 +77,13 @@ def show(chart: Chart) -> None:
         )
         for kind, mime in (("png", "image/png"), ("pdf", "application/pdf"), ("svg", "image/svg+xml")):
             st.download_button(
-                f"Picture ({kind.upper()})", lambda kind=kind: chart.picture(kind), f"{chart.key}.{kind}", mime,
-                on_click="ignore", key=f"{kind}_{chart.key}",
-            )  # fmt: skip
+                f"Picture ({kind.upper()})",
+                functools.partial(chart.picture, kind),
+                f"{chart.key}.{kind}",
+                mime,
+                on_click="ignore",
+                key=f"{kind}_{chart.key}",
+            )
     with st.expander("The data as a table"):
         st.dataframe(chart.frame(), hide_index=True, height=300)
 
@@ -142,7 +147,7 @@ def _stored(db: str | None) -> None:
     rows = store.reading(db, lambda conn: read_frame(conn, STORED))
     if rows.empty:
         raise UserError("no evaluation has been stored yet; make one with: lensmine evaluate")
-    chosen = st.selectbox(
+    chosen: Any = st.selectbox(
         "Curve", list(rows.itertuples(index=False)),
         format_func=lambda r: f"{r.curve}: {r.model} on {r.test_set}, {r.evaluated_at:%Y-%m-%d %H:%M} UTC",
     )  # fmt: skip

@@ -56,7 +56,9 @@ def _controls(spec: QueueSpec) -> QueueSpec:
         format_func=lambda m: m or "All models", key="model",
     )  # fmt: skip
     orders = list(ORDERS)
-    order = st.selectbox("Order", orders, index=orders.index(spec.order), format_func=ORDERS.get, key="order")
+    order = st.selectbox(
+        "Order", orders, index=orders.index(spec.order), format_func=lambda o: ORDERS[o], key="order"
+    )
     seed = spec.seed
     if order == "shuffled":
         seed = int(st.number_input("Seed", value=spec.seed, step=1, key="seed"))
@@ -70,7 +72,7 @@ def _controls(spec: QueueSpec) -> QueueSpec:
         spec,
         source=source,
         model=model,
-        order=order,
+        order=str(order),
         seed=seed,
         hide_graded=graded,
         hide_enough=enough,

@@ -24,10 +24,12 @@ left join selection on selection.selection_id = scoring_run.selection_id
 order by scoring_run.run_id desc limit 200
 """
 JOBS = """
-select job_id, started_at, finished_at, command, status, exit_code, message from job order by job_id desc limit 200
+select job_id, started_at, finished_at, command, status, exit_code, message from job order by job_id desc
+limit 200
 """
 CHUNKS = """
-select run_id, state, count(*) as chunks, sum(n_spectra) as objects, max(lease_until) as lease_until, max(lease_owner) as owner
+select run_id, state, count(*) as chunks, sum(n_spectra) as objects, max(lease_until) as lease_until,
+max(lease_owner) as owner
 from run_chunk where run_id in (select run_id from scoring_run where status = 'running')
 group by run_id, state order by run_id desc, state
 """
@@ -41,7 +43,8 @@ select path, hdu, row_index, native_id, reason, rejected_at from reject
 where reason_code = :code order by rejected_at desc, reject_id limit 200
 """
 FILES = """
-select kind, count(*) as files, sum(n_rows) as n_rows, sum(n_rejected) as n_rejected, max(ingested_at) as last_ingest
+select kind, count(*) as files, sum(n_rows) as n_rows, sum(n_rejected) as n_rejected, max(ingested_at) as
+last_ingest
 from source_file group by kind order by kind
 """
 
@@ -94,18 +97,20 @@ def _next(jobs: pd.DataFrame) -> None:
         gap = begun.sort_values().diff().dropna().median()
         due = begun.max() + gap
         st.write(
-            f"The last {len(begun)} refreshes came every {gap.total_seconds() / 3600:.1f} hours: the next is due about "
-            f"{due:%Y-%m-%d %H:%M} UTC."
+            f"The last {len(begun)} refreshes came every {gap.total_seconds() / 3600:.1f} hours: the next is"
+            f" due about {due:%Y-%m-%d %H:%M} UTC."
         )
     else:
         st.write(
-            "Fewer than three refreshes have run: cron's rhythm cannot be told yet. docs/cron.md has a line for cron."
+            "Fewer than three refreshes have run: cron's rhythm cannot be told yet. docs/cron.md has a line"
+            " for cron."
         )
     failed = jobs[(jobs["status"] == "failed")]
     if len(failed) and len(jobs) and jobs.iloc[0]["status"] == "failed":
         st.html(
-            f"<div class='lm-bad'>The last job failed with exit code {html.escape(str(jobs.iloc[0]['exit_code']))}: "
-            f"{html.escape(str(jobs.iloc[0]['message']))}</div>"
+            "<div class='lm-bad'>The last job failed with exit code"
+            f" {html.escape(str(jobs.iloc[0]['exit_code']))}:"
+            f" {html.escape(str(jobs.iloc[0]['message']))}</div>"
         )
 
 
@@ -118,10 +123,19 @@ def _stale(db: str | None) -> None:
     with st.spinner("counting"):
         status = collect_status(db)
     rows = [
-        [s["model"], s["selection"], s.get("current", ""), s.get("todo", 0), s.get("never_scored", ""),
-         s.get("pixels_changed", ""), s.get("redshift_changed", ""), s.get("weights_changed", ""), s.get("problem", "")]
+        [
+            s["model"],
+            s["selection"],
+            s.get("current", ""),
+            s.get("todo", 0),
+            s.get("never_scored", ""),
+            s.get("pixels_changed", ""),
+            s.get("redshift_changed", ""),
+            s.get("weights_changed", ""),
+            s.get("problem", ""),
+        ]
         for s in status["scores"]
-    ]  # fmt: skip
+    ]
     head = [
         "Model",
         "Selection",

@@ -20,10 +20,14 @@ from schema.untrusted import MOST_ROWS, Answer, ask
 CLOSED = ("grade", "review_note", "calibrator", "reviewer", "injection", "injection_lens")
 """What would tell a reviewer others' grades, or which objects are calibrators."""
 EXAMPLES = {
-    "Candidates, brightest first": "select name, z_lens, z_source, line_flux, skewness, probability, model\n"
-    "from candidate\norder by line_flux desc",
+    "Candidates, brightest first": (
+        "select name, z_lens, z_source, line_flux, skewness, probability, model\n"
+        "from candidate\norder by line_flux desc"
+    ),
     "What each cut drops": "select model, step_no, step, n_in, n_out from attrition order by model, step_no",
-    "Runs and their speed": "select run_id, status, n_scored, spectra_per_s, started_at from scoring_run order by run_id desc",
+    "Runs and their speed": (
+        "select run_id, status, n_scored, spectra_per_s, started_at from scoring_run order by run_id desc"
+    ),
     "Files' faults": "select reason_code, count(*) as n from reject group by reason_code order by n desc",
 }
 INT53 = 2**53
@@ -141,7 +145,7 @@ def _dictionary() -> None:
             continue
         shown += 1
         with st.expander(f"{relation.name} ({relation.kind})", expanded=False):
-            rows = [[c.name, c.type, c.unit, c.doc] for c in (columns or relation.columns)]
+            rows = [[c.name, c.type, c.unit, c.doc] for c in columns or relation.columns]
             st.html(
                 f"<div class='lm-sub'>{html.escape(relation.doc)}</div>"
                 + table(["Column", "Type", "Unit", "Meaning"], rows)
