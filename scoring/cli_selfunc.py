@@ -75,8 +75,8 @@ def selection_function(
 ) -> None:
     """Measure P(selected | Einstein radius, magnitudes, sizes ...) with injected lenses, for every pair.
 
-    The lenses become targets, are scored as `lensmine score` scores everything, and are counted by SQL. Rows go
-    to table selection_function; views completeness and corrected_count use them.
+    The lenses become targets, are scored as `lensmine score` scores everything, and are counted by SQL.
+    Rows go to table selection_function; views completeness and corrected_count use them.
 
     Example: lensmine selection-function eznet --stage scored --plot selection.png
     """
@@ -145,8 +145,8 @@ def _as_dict(done: Measurement) -> dict[str, object]:
     from scoring.selfunc.record import cells
 
     names = (
-        "measurement_id", "model", "stage", "mode", "instrument", "band", "threshold", "n_injected", "n_selected",
-        "seconds",
+        "measurement_id", "model", "stage", "mode", "instrument", "band", "threshold", "n_injected",
+        "n_selected", "seconds",
     )  # fmt: skip
     return {name: getattr(done, name) for name in names} | {"cells": list(cells(done))}
 
@@ -157,8 +157,9 @@ def _print(done: Measurement) -> None:
     from schema import console
 
     console.out.print(
-        f"{done.model}, stage {done.stage}, mode {done.mode}: {done.n_selected:,} of {done.n_injected:,} injected "
-        f"lenses selected in {done.seconds.get('total', 0.0):.0f} s; measurement {done.measurement_id}",
+        f"{done.model}, stage {done.stage}, mode {done.mode}: {done.n_selected:,} of {done.n_injected:,} "
+        f"injected lenses selected in {done.seconds.get('total', 0.0):.0f} s; "
+        f"measurement {done.measurement_id}",
         markup=False,
     )
     table = Table("parameter", "range", "half selected at", "lowest p", "highest p")

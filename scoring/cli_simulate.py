@@ -96,7 +96,8 @@ def _report(result: dict[str, object]) -> None:
         refused = result["refused"]
         assert isinstance(refused, dict)
         console.out.print(
-            f"{result['n_lenses']:,} lenses injected, {result['n_existing']:,} were there; names: {result['tag']}-*",
+            f"{result['n_lenses']:,} lenses injected, {result['n_existing']:,} were there; "
+            f"names: {result['tag']}-*",
             markup=False,
         )
         for reason, count in refused.items():

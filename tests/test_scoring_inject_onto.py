@@ -54,8 +54,8 @@ def add_hosts(db: str, changes: list[dict[str, Any]], ny: int = 60, nx: int = 64
     shard = {"shard_id": 1, "name": "real0", "bands": "g,r,i", "n_band": 3, "ny": ny, "nx": nx, "n_rows": n}
     hashes = pixel_hashes(image)
     plain = {
-        "instrument": "hsc", "bands": "g,r,i", "ny": ny, "nx": nx, "pixscale_arcsec": 0.168, "zeropoint": ZERO,
-        "psf_fwhm_arcsec": 0.7, "frac_good": 0.99, "is_primary": True, "shard_id": 1,
+        "instrument": "hsc", "bands": "g,r,i", "ny": ny, "nx": nx, "pixscale_arcsec": 0.168,
+        "zeropoint": ZERO, "psf_fwhm_arcsec": 0.7, "frac_good": 0.99, "is_primary": True, "shard_id": 1,
     }  # fmt: skip
     with connect_engine(db).begin() as conn:
         upsert_rows(conn, image_shard, [shard], ["shard_id"])
@@ -63,8 +63,8 @@ def add_hosts(db: str, changes: list[dict[str, Any]], ny: int = 60, nx: int = 64
             conn,
             target,
             [
-                {"target_id": ids[i], "survey": "hsc", "native_id": f"g{i}", "ra_deg": ra[i], "dec_deg": dec[i],
-                 "hpx29": int(hpx29(ra[i], dec[i])[0]), "is_injection": False}
+                {"target_id": ids[i], "survey": "hsc", "native_id": f"g{i}", "ra_deg": ra[i],
+                 "dec_deg": dec[i], "hpx29": int(hpx29(ra[i], dec[i])[0]), "is_injection": False}
                 for i in range(n)
             ],
             ["target_id"],

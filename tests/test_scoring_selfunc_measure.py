@@ -1,4 +1,4 @@
-"""The selection function of a model that runs: injected, scored by the pipeline, counted from the database."""
+"""The selection function of a model that runs: injected, scored, counted from the database."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from scoring.models.image_base import ImageModel
 from scoring.registry import register_model
 from scoring.selection import add_selection
 from scoring.selfunc.measure import MeasureConfig, Measurement, measure
-from scoring.selfunc.record import cells, text_table
+from scoring.selfunc.record import cells
 
 
 @dataclass(frozen=True)

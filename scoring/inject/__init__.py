@@ -1,1 +1,1 @@
-"""Simulated lenses as ordinary targets: whole images, or arcs on real cutouts, with their truth beside them."""
+"""Simulated lenses as ordinary targets: whole images, or arcs on real cutouts, with their truth."""

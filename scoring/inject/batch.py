@@ -67,7 +67,7 @@ def lens_images(
     image : Tensor, shape (n, bands, npix, npix)  observed counts
     arc_mag : Tensor, shape (n, bands)  AB magnitude of the lensed source within the stamp
     magnification : Tensor, shape (n,)
-    arc_snr : Tensor, shape (n, bands)  S/N of the arcs over all pixels, the lens's light counted as noise's source
+    arc_snr : Tensor, shape (n, bands)  S/N of the arcs over all pixels
     """
     light = render(scene, instrument, npix=npix, components="lens", psf=psf, device=noise.device)
     arcs, truth = render(

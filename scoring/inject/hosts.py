@@ -28,7 +28,7 @@ REASONS = {
     "zero_point": "the zero point of a band is unknown: arcs of a known magnitude have no known counts",
     "pixel_scale": "the width of a pixel is unknown",
     "psf": "neither psf_path nor psf_fwhm_arcsec is known",
-    "gain": "electrons a count are unknown: neither a known instrument nor an exposure in electrons; give --gain",
+    "gain": "electrons a count are unknown: no known instrument, no exposure in electrons; give --gain",
     "few_pixels": "less than half of the pixels are good",
 }
 """Why a cutout takes no arcs."""
@@ -127,8 +127,8 @@ def _rows(db: str | None, where: str) -> Iterator[dict[str, Any]]:
     phot = ", ".join(f"chosen.{name}" for name in (*PHOT, *SHAPE))
     sql = f"""
         select chosen.target_id, chosen.native_id, chosen.ra_deg, chosen.dec_deg, chosen.is_injection, {phot},
-            image_shard.name as shard, cutout.shard_row, cutout.instrument, cutout.bands, cutout.ny, cutout.nx,
-            cutout.pixscale_arcsec, cutout.unit, cutout.zeropoint, cutout.exposure_s, cutout.noise,
+            image_shard.name as shard, cutout.shard_row, cutout.instrument, cutout.bands, cutout.ny,
+            cutout.nx, cutout.pixscale_arcsec, cutout.unit, cutout.zeropoint, cutout.exposure_s, cutout.noise,
             cutout.psf_path, cutout.psf_fwhm_arcsec, cutout.frac_good
         from (select * from {VIEW} where {where}) as chosen
         inner join cutout on cutout.cutout_id = chosen.cutout_id
@@ -258,7 +258,8 @@ def read_kernel(path: Path) -> Tensor:
     total = float(kernel.sum())
     if not abs(total - 1) < SUM_TOLERANCE:
         raise DataError(
-            f"PSF file {path} sums to {total:.4g}, allowed is 1 within {SUM_TOLERANCE:.0%}: divide it by its sum"
+            f"PSF file {path} sums to {total:.4g}, allowed is 1 within {SUM_TOLERANCE:.0%}: "
+            "divide it by its sum"
         )
     side = max(kernel.shape) + 1 - max(kernel.shape) % 2
     padded = np.zeros((side, side))

@@ -48,7 +48,9 @@ def positions(tag: str, index: NDArray[np.int64]) -> tuple[NDArray[np.float64], 
     start = hashed_id("sky", tag)
     u = (index * R2[0] + (start % 99991) / 99991) % 1.0
     v = (index * R2[1] + (start % 65521) / 65521) % 1.0
-    return 360.0 * u, np.degrees(np.arcsin(2.0 * v - 1.0))
+    dec: NDArray[np.float64] = np.degrees(np.arcsin(2.0 * v - 1.0))
+    ra: NDArray[np.float64] = 360.0 * np.asarray(u, dtype=np.float64)
+    return ra, dec
 
 
 def write_batch(
@@ -99,7 +101,8 @@ def write_batch(
     ra, dec = positions(tag, index) if sky is None else sky
     stamp, clip = percentile_stamp(batch.image)
     shard_name = f"{SURVEY}-{tag}-{int(index[0]):07d}-{int(index[-1]):07d}-{len(index)}"
-    pixels = {name: {"image": batch.image, "stamp": stamp}[name] for name in arrays}
+    made: dict[str, NDArray[Any]] = {"image": batch.image, "stamp": stamp}
+    pixels = {name: made[name] for name in arrays}
     shard = write_image_shard(shard_root(db), shard_name, pixels, instrument.bands)
     now = datetime.datetime.now(datetime.UTC)
     n, bands, ny, nx = batch.image.shape

@@ -47,6 +47,7 @@ def band_index(instrument: Instrument, band: str | None) -> int:
         return instrument.bands.index("g") if "g" in instrument.bands else 0
     if band not in instrument.bands:
         raise UserError(
-            f"{instrument.name} has no band {band!r}; it has {', '.join(instrument.bands)}: give one with --band"
+            f"{instrument.name} has no band {band!r}; it has {', '.join(instrument.bands)}: "
+            "give one with --band"
         )
     return instrument.bands.index(band)

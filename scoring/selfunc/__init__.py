@@ -1,1 +1,1 @@
-"""The selection function: P(selected | what a lens is like), measured with lenses put through the pipeline."""
+"""The selection function: P(selected | what a lens is like), measured with lenses put through it all."""

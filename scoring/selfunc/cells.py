@@ -1,4 +1,4 @@
-"""Cells of a selection function: planes of two parameters and lines of one, and which cell a lens falls into."""
+"""Cells of a selection function: planes of two parameters, lines of one, and who falls into which."""
 
 from __future__ import annotations
 

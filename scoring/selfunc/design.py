@@ -1,11 +1,11 @@
 """Where lenses are injected: an even first round, then a second one where the function is uncertain or steep.
 
 In a slice (other parameters fixed) each cell is a stratum. How many lenses the second round puts into a cell
-follows from its neighbours' outcomes of the first round, never from its own, so given the design the outcomes of a
-cell are independent trials, and its share and interval are those of a plain binomial experiment.
+follows from its neighbours' outcomes of the first round, never from its own, so given the design the
+outcomes of a cell are independent trials, and its share and interval are those of a binomial experiment.
 
-In a population the second round is drawn from the prior, thinned to where all planes together ask for more; the
-known ratio of the two densities is the weight of each lens (importance sampling).
+In a population the second round is drawn from the prior, thinned to where all planes together ask for more;
+the known ratio of the two densities is the weight of each lens (importance sampling).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from scoring.selfunc.cells import Plane
 
 Array = NDArray[np.float64]
 FLOOR = 0.03
-"""Least gradient that is assumed, as change of the share from a cell to the next: flat regions get some too."""
+"""Least gradient that is assumed, change of the share from cell to cell: flat regions get some too."""
 
 DEFENSIVE = 0.25
 """Share of the second round that is drawn from the prior itself: no weight exceeds its inverse."""
@@ -73,8 +73,8 @@ def refine(
 ) -> list[NDArray[np.int64]]:
     """How many points the second round puts into each cell.
 
-    The acquisition of a cell is the standard deviation of an outcome there, sqrt(p (1 - p)), times how steep the
-    function is, |grad p| + `FLOOR`; p and its gradient are judged by the neighbours alone.
+    The acquisition of a cell is the standard deviation of an outcome there, sqrt(p (1 - p)), times how steep
+    the function is, |grad p| + `FLOOR`; p and its gradient are judged by the neighbours alone.
 
     Parameters
     ----------
@@ -120,7 +120,7 @@ def _half_range(a: Array, b: Array) -> Array:
 
 
 def plane_acquisition(n_eff: Array, p: Array, shape: tuple[int, int]) -> Array:
-    """Width of a cell's interval times (gradient + `FLOOR`), shape (n_cells,); an empty cell's interval is 0 to 1."""
+    """Width of each cell's interval times (gradient + `FLOOR`), shape (n_cells,); 0 to 1 in an empty one."""
     k = np.nan_to_num(p) * n_eff
     lo, hi = wilson(k, np.maximum(n_eff, 1e-9))
     width = np.where(n_eff > 0, hi - lo, 1.0)

@@ -1,8 +1,8 @@
 """From injected and selected lenses to shares with intervals, weighted or not.
 
-A cell's share is the weighted mean of its outcomes, sum(w s) / sum(w), round by round; rounds are joined by their
-effective numbers, (sum w)^2 / sum(w^2) (Kish 1965). Its interval is Wilson's for that effective number. Where every
-weight is one, that is the ordinary binomial share and its ordinary Wilson interval.
+A cell's share is the weighted mean of its outcomes, sum(w s) / sum(w), round by round; rounds are joined by
+their effective numbers, (sum w)^2 / sum(w^2) (Kish 1965). Its interval is Wilson's for that effective number.
+Where every weight is one, that is the ordinary binomial share and its ordinary Wilson interval.
 """
 
 from __future__ import annotations
@@ -90,8 +90,8 @@ def graded_shares(
 ) -> Shares:
     """Share that reviewers accept: P(reaches them) times P(accepted | reached and graded).
 
-    People grade some of what reaches them, so the second factor comes from the graded ones alone. The interval
-    is that of the product of two Beta laws, each with Jeffreys' prior and its effective numbers.
+    People grade some of what reaches them, so the second factor comes from the graded ones alone. The
+    interval is that of the product of two Beta laws, each with Jeffreys' prior and its effective numbers.
 
     Parameters
     ----------

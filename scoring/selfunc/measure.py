@@ -1,4 +1,4 @@
-"""``lensmine selection-function``: injects lenses, puts them through the pipeline, and counts what is selected."""
+"""``lensmine selection-function``: injects lenses, puts them through the search, counts the selected."""
 
 from __future__ import annotations
 
@@ -187,8 +187,8 @@ def _check(config: MeasureConfig) -> None:
         raise UserError(f"--selection goes with --mode rows, given is --mode {config.mode}")
     if config.stage == "graded" and config.mode != "rows":
         raise UserError(
-            "stage graded needs injections that people have graded: inject some (lensmine simulate lenses), score "
-            "and grade them, then give --mode rows --selection NAME"
+            "stage graded needs injections that people have graded: inject some (lensmine simulate lenses), "
+            "score and grade them, then give --mode rows --selection NAME"
         )
     if config.threshold is not None and config.stage != "scored":
         raise UserError(
@@ -210,21 +210,22 @@ def _fitting_camera(model: Model, config: MeasureConfig) -> tuple[Instrument, in
 
     if not isinstance(model, ImageModel):
         raise UserError(
-            f"{model.name} scores spectra, for which lenses are not simulated here; measure it with injections at "
-            "hand: --mode rows --selection NAME"
+            f"{model.name} scores spectra, for which lenses are not simulated here; measure it with "
+            "injections at hand: --mode rows --selection NAME"
         )
     camera = find_instrument(config.instrument)
     npix = stamp_side(camera, config.npix)
     if model.choose_bands(camera.bands) is None:
         wanted = " or ".join("+".join(bands) for bands in model.band_sets[:4])
         raise UserError(
-            f"{model.name} cannot take {camera.name}: it needs {wanted}, {camera.name} has {', '.join(camera.bands)}"
+            f"{model.name} cannot take {camera.name}: it needs {wanted}, "
+            f"{camera.name} has {', '.join(camera.bands)}"
         )
     covered = model.coverage(npix, npix, camera.pixel_scale_arcsec)
     if covered < MIN_COVERAGE:
         raise UserError(
-            f"{model.name} cannot take {npix}-pixel stamps of {camera.name}: they cover {covered:.0%} of its field, "
-            f"needed is {MIN_COVERAGE:.0%}; give a larger --npix"
+            f"{model.name} cannot take {npix}-pixel stamps of {camera.name}: they cover {covered:.0%} of "
+            f"its field, needed is {MIN_COVERAGE:.0%}; give a larger --npix"
         )
     return camera, npix
 
@@ -241,10 +242,10 @@ def _measure_slices(
     n_cells = sum(p.n_cells for p in grids)
     first = math.floor(config.n * (1 - config.refine_share) / n_cells)
     if first < config.min_per_cell:
+        least = math.ceil(config.min_per_cell * n_cells / (1 - config.refine_share))
         raise UserError(
-            f"--n {config.n} gives {first} lenses to each of the {n_cells:,} cells in the first round, needed are "
-            f"{config.min_per_cell:g}: give --n {math.ceil(config.min_per_cell * n_cells / (1 - config.refine_share))} "
-            "or fewer --bins"
+            f"--n {config.n} gives {first} lenses to each of the {n_cells:,} cells in the first round, "
+            f"needed are {config.min_per_cell:g}: give --n {least} or fewer --bins"
         )
     simulator = SliceSimulator(camera, npix, k, axes, fixed)
     arrays = (str(getattr(scorer.model, "pixels", "stamp")),)

@@ -27,7 +27,8 @@ _IMAGE = """
     from target
     inner join injection on injection.target_id = target.target_id and injection.is_lens
     inner join injection_lens on injection_lens.target_id = target.target_id
-    left join current_image_score as score on score.target_id = target.target_id and score.model_id = {model_id}
+    left join current_image_score as score
+        on score.target_id = target.target_id and score.model_id = {model_id}
     left join image_candidate as candidate
         on candidate.target_id = target.target_id and candidate.model_id = {model_id}
     left join consensus on consensus.target_id = target.target_id
@@ -99,8 +100,8 @@ def read_outcomes(
     modality : str
         image or spectrum.
     stage : str
-        One of `STAGES`. At ``scored`` the probability must reach the threshold; at ``cut`` the lens must stand
-        in view image_candidate or candidate; at ``graded`` people must have graded it A or B besides.
+        One of `STAGES`. At ``scored`` the probability must reach the threshold; at ``cut`` the lens must
+        stand in view image_candidate or candidate; at ``graded`` people must have graded it A or B besides.
     threshold : float
         For stage scored.
     where : str
@@ -123,8 +124,8 @@ def read_outcomes(
     bands = sorted(set(frame["band"].dropna())) if "band" in frame else []
     if len(bands) > 1:
         raise UserError(
-            f"the injections have magnitudes in bands {', '.join(bands)}; select those of one, for example by "
-            "their name: starts_with(native_id, 'collett2015-hsc')"
+            f"the injections have magnitudes in bands {', '.join(bands)}; select those of one, for example "
+            "by their name: starts_with(native_id, 'collett2015-hsc')"
         )
     with np.errstate(invalid="ignore"):
         at_threshold = probability >= threshold

@@ -34,8 +34,8 @@ class Parameter:
 
 
 THESIS = (
-    Parameter("lens_mag", "lens magnitude {band} [mag]", 18.0, 27.0, 22.0),
-    Parameter("arc_mag", "arc magnitude {band} [mag]", 18.0, 27.0, 21.0),
+    Parameter("lens_mag", "lens magnitude BAND [mag]", 18.0, 27.0, 22.0),
+    Parameter("arc_mag", "arc magnitude BAND [mag]", 18.0, 27.0, 21.0),
     Parameter("lens_r_eff_arcsec", r"lens $r_\mathrm{eff}$ [arcsec]", 0.5, 6.0, 1.0),
     Parameter("lens_sersic_n", "lens Sérsic $n$", 0.5, 6.0, 4.0),
     Parameter("theta_e_arcsec", r"Einstein radius $\theta_\mathrm{E}$ [arcsec]", 0.1, 6.0, 1.5),
@@ -43,8 +43,8 @@ THESIS = (
 )
 """Axes of figure 3.3 of Pourrahmani (2019) with the ranges of figure 4.2.
 
-The thesis prints no range of the ellipticity beside its 0.10, and no values that the other five keep while two of
-them vary: these are ours.
+The thesis prints no range of the ellipticity beside its 0.10, and no values that the other five keep while
+two of them vary: these are ours.
 """
 
 REDSHIFTS = (Parameter("z_lens", "lens redshift"), Parameter("z_source", "source redshift"))

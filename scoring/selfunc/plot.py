@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 LABELS = {p.name: p.label for p in (*THESIS, *SPECTRAL)}
 SUFFIXES = (".png", ".pdf", ".svg")
 NO_DATA = "#d9d9d9"
+BAND = "BAND"
+"""Stands for the band's name in a label."""
 
 
 def check_path(path: Path) -> None:
@@ -108,7 +110,7 @@ def _dress(ax: Any, names: list[str], i: int, j: int, n: int, band: str | None) 
     """Ticks and labels: at the left and the bottom alone, and the scale of P on the diagonal."""
 
     def label(name: str) -> str:
-        return LABELS.get(name, name).replace("{band}", f"${band}$" if band else "")
+        return LABELS.get(name, name).replace(BAND, f"${band}$" if band else "")
 
     ax.tick_params(labelsize=8, direction="in", top=True, right=True)
     ax.locator_params(axis="x", nbins=4)

@@ -52,8 +52,8 @@ def measure_rows(db: str | None, scorer: Scorer, config: MeasureConfig, say: Say
     drawn = np.isfinite(found.weight) & (found.weight > 0)
     if not drawn.any():
         raise UserError(
-            f"selection {config.selection!r} holds no injected lens of a population ({len(found)} injected lenses in "
-            "all); make some: lensmine simulate lenses"
+            f"selection {config.selection!r} holds no injected lens of a population ({len(found)} injected "
+            "lenses in all); make some: lensmine simulate lenses"
         )
     found = subset(found, drawn)
     axes = ranged(IMAGING if scorer.model.modality == "image" else SPECTRAL, found.values)
@@ -87,8 +87,8 @@ def measure_population(
 
     at = time.perf_counter()
     simulate_lenses(
-        db, n_first, instrument=camera.name, prior=config.prior, npix=npix, band=config.band, seed=config.seed,
-        arrays=arrays, progress=told,
+        db, n_first, instrument=camera.name, prior=config.prior, npix=npix, band=config.band,
+        seed=config.seed, arrays=arrays, progress=told,
     )  # fmt: skip
     clock["simulate"] += time.perf_counter() - at
     tags = [recipe.tag("lens")]
@@ -99,13 +99,14 @@ def measure_population(
     n_second = config.n - n_first
     if n_second > 0:
         at = time.perf_counter()
-        key = hashed_id("population", tags[0], scorer.model_id, config.stage, scorer.threshold, n_first, n_second,
-                        config.bins)  # fmt: skip
+        settings = (config.stage, scorer.threshold, n_first, n_second, config.bins)
+        key = hashed_id("population", tags[0], scorer.model_id, *settings)
         tag = f"{tags[0]}-r2-{key & 0xFFFFFFFF:08x}"
         kept, weight = _second_round(first, config, camera, k, n_second, grids, key)
 
         def make(rows: NDArray[np.int64]) -> Any:
-            part = Population(*(v[torch.from_numpy(rows)] for v in kept))
+            pick = torch.from_numpy(rows)
+            part = Population(kept.scene[pick], kept.z_lens[pick], kept.z_source[pick])
             batch = population_batch(part, recipe, camera, k, hashed_id("noise", tag, int(rows[0])))
             batch.lens["weight"] = weight[rows]
             batch.injection["recipe"] = [f"{VERSION}: {config.prior}, {camera.name}, refined"] * len(rows)
@@ -162,7 +163,7 @@ def _second_round(
 
 
 def _before_rendering(drawn: Population, k: int, first: Outcomes) -> dict[str, Array]:
-    """Parameters of draws that are not rendered; the arcs' magnitude is judged by the nearest rendered lenses.
+    """Parameters of draws before rendering; the arcs' magnitude is judged by the nearest rendered lenses.
 
     It steers only where lenses are drawn; the weights hold whatever it says.
     """
@@ -199,8 +200,8 @@ def _shares(plane: Plane, found: Outcomes, stratum: NDArray[np.int64], config: M
     cell = plane.cell_of(found.values[plane.x.name], y)
     if config.stage == "graded":
         return graded_shares(
-            cell, plane.n_cells, found.reached, found.graded, found.accepted, found.weight, config.min_per_cell,
-            config.seed,
+            cell, plane.n_cells, found.reached, found.graded, found.accepted, found.weight,
+            config.min_per_cell, config.seed,
         )  # fmt: skip
     return shares(cell, plane.n_cells, found.reached, found.weight, stratum, config.min_per_cell)
 
@@ -214,8 +215,8 @@ def _enough(config: MeasureConfig, n: int) -> None:
     if per_cell < config.min_per_cell:
         raise UserError(
             f"{n} lenses are {per_cell:.1f} to each of {config.bins} x {config.bins} cells, needed are "
-            f"{config.min_per_cell:g} or more: inject {math.ceil(config.min_per_cell * config.bins**2)}, or give "
-            "fewer --bins"
+            f"{config.min_per_cell:g} or more: inject {math.ceil(config.min_per_cell * config.bins**2)}, or "
+            "give fewer --bins"
         )
 
 
@@ -252,12 +253,17 @@ def subset(found: Outcomes, index: NDArray[Any]) -> Outcomes:
 
 def joined(a: Outcomes, b: Outcomes) -> Outcomes:
     """Outcomes of two rounds, one after the other."""
+
+    def both(name: str) -> NDArray[Any]:
+        return np.concatenate([getattr(a, name), getattr(b, name)])
+
     return Outcomes(
-        np.concatenate([a.native_id, b.native_id]),
+        both("native_id"),
         {name: np.concatenate([v, b.values[name]]) for name, v in a.values.items()},
-        *(
-            np.concatenate([getattr(a, name), getattr(b, name)])
-            for name in ("weight", "scored", "reached", "graded", "accepted")
-        ),
+        both("weight"),
+        both("scored"),
+        both("reached"),
+        both("graded"),
+        both("accepted"),
         a.band,
     )

@@ -84,7 +84,7 @@ def text_table(done: Measurement) -> str:
         )
         p = "-" if c["p_selected"] is None else f"{c['p_selected']:.3f}"
         lines.append(
-            f"{c['x_name']:<20}{c['x_lo']:>10.4g}{c['x_hi']:>10.4g}  {y}{c['n_injected']:>7}{c['n_eff']:>9.1f}"
-            f"{c['n_selected']:>7}{p:>8}{c['p_lo']:>8.3f}{c['p_hi']:>8.3f}"
+            f"{c['x_name']:<20}{c['x_lo']:>10.4g}{c['x_hi']:>10.4g}  {y}{c['n_injected']:>7}"
+            f"{c['n_eff']:>9.1f}{c['n_selected']:>7}{p:>8}{c['p_lo']:>8.3f}{c['p_hi']:>8.3f}"
         )
     return "\n".join(lines) + "\n"

@@ -1,4 +1,4 @@
-"""One round of injections through the pipeline: written as targets, scored by the scoring command, read back."""
+"""One round of injections: written as targets, scored by the scoring command, read back."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ class Scorer:
         found = read_outcomes(db, self.model_id, self.model.modality, self.stage, self.threshold, where)
         if len(found) and not found.scored.any():
             raise DataError(
-                f"{self.model.name} gave none of the {len(found)} lenses of selection {selection!r} a score; see: "
-                f"lensmine score {self.model.name} {selection}"
+                f"{self.model.name} gave none of the {len(found)} lenses of selection {selection!r} a score; "
+                f"see: lensmine score {self.model.name} {selection}"
             )
         return found
 

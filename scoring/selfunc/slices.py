@@ -117,9 +117,9 @@ class SliceSimulator:
         return torch.from_numpy((mag[:, None] + np.array(step)).astype(np.float32))
 
     def _magnification(self, theta: Array) -> Array:
-        """Magnification of the fixed source by lenses of each Einstein radius, on a field wide enough for all.
+        """Magnification of the fixed source by lenses of each Einstein radius, on a field wide enough.
 
-        A stamp of 11 arcsec loses the arcs of a 6 arcsec lens; its arc magnitude is still that of the whole arc.
+        A stamp of 11 arcsec loses the arcs of a 6 arcsec lens; its arc magnitude is that of the whole arc.
         """
         wide = replace(
             self.camera,
