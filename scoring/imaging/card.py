@@ -12,22 +12,23 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
+from scoring.backends import make_backend
 from scoring.imaging.measure import BASE_RATE, Logits, calibrate, figures, simulated_figures
 from scoring.imaging.sets import ImageSet, Prepared
-from scoring.imaging.train import Source, logits
+from scoring.imaging.train import Source
 
 if TYPE_CHECKING:
     from scoring.models.image_base import ImageModel
 
 
 def score(model: ImageModel, images: ImageSet, rows: int = 512) -> Logits:
-    """Logit of every image of a set, shape (n,)."""
-    network = model.network()
+    """Logit of every image of a set, by the fastest backend at hand, shape (n,)."""
+    backend = make_backend(model)
     out = []
     with torch.inference_mode():
         for first in range(0, len(images), rows):
             index = np.arange(first, min(first + rows, len(images)))
-            out.append(network(images.inputs(model, index)).double().numpy())
+            out.append(backend.logits(images.inputs(model, index)).astype(np.float64))
     return np.concatenate(out) if out else np.zeros(0)
 
 
@@ -109,8 +110,17 @@ def _threshold(negative: Logits) -> float:
 
 
 def _logits_of(model: ImageModel, held: tuple[Source, Source]) -> tuple[Logits, Logits]:
-    network = model.network()
-    return logits(network, held[0]), logits(network, held[1])
+    backend = make_backend(model)
+    positive, negative = (
+        np.concatenate(
+            [
+                backend.logits(source.batch(np.arange(first, min(first + 512, len(source)))))
+                for first in range(0, len(source), 512)
+            ]
+        ).astype(np.float64)
+        for source in held
+    )
+    return positive, negative
 
 
 def write_weights(model: ImageModel, card: dict[str, Any], out: Path) -> None:

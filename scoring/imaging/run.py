@@ -142,10 +142,13 @@ def run_image_training(request: ImageTrainRequest) -> dict[str, Any]:
     every_other = Prepared(other, model, cache / "other.npy")
     if request.model == "lensflow" and request.init is None and not request.resume:
         _pretrain(model, every_other, other.kind, other_fit, config, device)
-    held = (Rows(every_lens, lens_held), Rows(every_other, other_held[:5000]))
+    held = (
+        Rows(every_lens, lens_held[:400]),
+        Rows(every_other, rng.choice(other_held, min(1200, len(other_held)), False)),
+    )
     history = fit(
         model, Rows(every_lens, lens_fit), Rows(every_other, other_fit), config, request.out,
-        test=held, resume=request.resume, device=device,
+        test=held, test_every=max(1, config.epochs // 10), resume=request.resume, device=device,
     )  # fmt: skip
     test = data / "test"
     scale = 0.05 if request.quick else 1.0

@@ -122,6 +122,7 @@ def fit(
     out: Path | None = None,
     *,
     test: tuple[ImageSet | Source, ImageSet | Source] | None = None,
+    test_every: int = 1,
     resume: bool = False,
     device: str = "cpu",
     tell: Tell | None = None,
@@ -137,7 +138,7 @@ def fit(
     positives, negatives : ImageSet, whose images are preprocessed first, or network inputs by index
     config : FitConfig
     out : Path or None  folder for `checkpoint.pt` and `history.jsonl`; nothing is written without one
-    test : held-out positives and negatives, ranked after every epoch
+    test : held-out positives and negatives, ranked after every `test_every` epochs and the last
     resume : bool  go on from the checkpoint in `out`
     device : ``cpu`` or ``cuda``
     tell : called with the figures of every epoch
@@ -207,7 +208,7 @@ def fit(
         network.eval()
         figures = {"epoch": float(epoch), "loss": float(np.mean(losses)), "rate": rate}
         figures["images_per_s"] = seen / (time.monotonic() - started)
-        if tests is not None:
+        if tests is not None and (epoch % test_every == 0 or epoch == config.epochs):
             figures |= quick_figures(average or network, tests[0], tests[1], device)
         history.append(figures)
         log.info(" ".join(f"{key}={value:.5g}" for key, value in figures.items()))
