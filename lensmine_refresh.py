@@ -269,14 +269,20 @@ def _score(config: RefreshConfig, changed: bool) -> dict[str, Any]:
         for model in config.score.models
     ]
     n = sum(run.n_scored for run in runs)
-    return {"runs": [run.as_dict() for run in runs], "changed": n > 0, "text": f"{n:,} spectra scored"}
+    images = sum(run.n_scored for run in runs if run.modality == "image")
+    said = [f"{n - images:,} spectra"] if n > images or not images else []
+    said += [f"{images:,} cutouts"] if images else []
+    text = f"{' and '.join(said)} scored"
+    return {"runs": [run.as_dict() for run in runs], "changed": n > 0, "text": text}
 
 
 def _fit(config: RefreshConfig, changed: bool) -> dict[str, Any]:
     """Fit the hits that have no current fit."""
     from scoring.fits.run import fit_hits
+    from scoring.registry import available_models
 
-    fits = [fit_hits(config.db, model) for model in config.score.models]
+    of_spectra = available_models("spectrum")  # an image has no line to fit
+    fits = [fit_hits(config.db, model) for model in config.score.models if model in of_spectra]
     n = sum(fit.n_fitted for fit in fits)
     return {"models": [fit.as_dict() for fit in fits], "changed": n > 0, "text": f"{n:,} hits fitted"}
 
@@ -288,11 +294,13 @@ def _count(config: RefreshConfig, changed: bool) -> dict[str, Any]:
     from schema.engine import connect_engine, read_frame
 
     query = "select * from candidate order by model, target_id"
+    of_images = "select * from image_candidate order by model, target_id"
     with connect_engine(config.db, read_only=True).connect() as conn:
-        rows = read_frame(conn, query)
+        rows, images = read_frame(conn, query), read_frame(conn, of_images)
         before = _last_summary(conn).get("candidates", {})
-    digest = hashlib.sha256(rows.to_csv(index=False).encode()).hexdigest()[:32]
-    counts = rows["model"].value_counts().to_dict()
+    text = rows.to_csv(index=False) + (images.to_csv(index=False) if len(images) else "")
+    digest = hashlib.sha256(text.encode()).hexdigest()[:32]
+    counts = rows["model"].value_counts().to_dict() | images["model"].value_counts().to_dict()
     said = ", ".join(f"{n:,} candidates of {m}" for m, n in counts.items()) or "no candidates"
     return {"counts": counts, "hash": digest, "changed": digest != before.get("hash"), "text": said}
 
