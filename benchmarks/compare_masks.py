@@ -1,10 +1,10 @@
 """Networks against the matched filter at equal masks of the lens's lines, on real galaxies of a selection.
 
-The mask of snr_lae and the residual of snr_lae_template were chosen on the galaxies of li2018_lrg. Galaxies that
-no choice was made on are a fairer judge; among the spectra at hand those are the ones at z < 0.27:
+The mask of snr_lae and the residual of snr_lae_template were chosen on the galaxies of li2018_lrg. Galaxies
+that no choice was made on are a fairer judge; among the spectra at hand those are the ones at z < 0.27:
 
-    lensmine select add holdout --where "class = 'GALAXY' and subclass = '' and z > 0.001 and z < 0.27 and
-        objtype <> 'SKY' and z_warning = 0"
+    lensmine select add holdout --where "class = 'GALAXY' and subclass is null and z > 0.001 and z < 0.27 and
+        coalesce(objtype, '') <> 'SKY' and z_warning = 0"
     python -m benchmarks.compare_masks --selection holdout
 
 Gains are completeness at 0.1% false positives less that of the filter of the same kind, on the same spectra,
@@ -20,7 +20,7 @@ from typing import Any
 from scoring.evaluate.hosts import Hosts, read_hosts
 from scoring.evaluate.injections import InjectionConfig, evaluate_injections
 from scoring.evaluate.predict import with_mask
-from scoring.registry import get_model
+from scoring.registry import spectral_model
 
 PAIRS = (("matched_filter_lae", "snr_lae"), ("matched_filter_lae_template", "snr_lae_template"))
 
@@ -30,7 +30,7 @@ def compare(hosts: Hosts, masks: list[int], config: InjectionConfig) -> list[dic
     rows = []
     for mask in masks:
         for pair in PAIRS:
-            models = [with_mask(get_model(name), mask) for name in pair]
+            models = [with_mask(spectral_model(name), mask) for name in pair]
             reference, network = evaluate_injections(models, hosts, config)
             curves = (reference.curve("completeness_flux"), network.curve("completeness_flux"))
             for filtered, found, gain in zip(*curves, network.curve("gain_flux"), strict=True):
