@@ -32,12 +32,12 @@ from scoring.selfunc.record import cells
 class AnnulusConfig:
     """Inner and outer radius [px]."""
 
-    inner: float = 4.0
+    inner: float = 8.0
     outer: float = 20.0
 
 
 class Annulus(nn.Module):
-    """Blue light around the middle: how much the brightest of it exceeds the rest, in g less i."""
+    """How bright the brightest g-band light is that lies around the middle."""
 
     def __init__(self, config: AnnulusConfig) -> None:
         super().__init__()
@@ -46,15 +46,15 @@ class Annulus(nn.Module):
         self.register_buffer("ring", ((r > config.inner) & (r < config.outer)).float())
 
     def forward(self, x: Tensor) -> Tensor:
-        blue = (x[:, 2] - x[:, 0]) * self.ring  # (n, 64, 64), bands i, r, g
-        smooth = torch.nn.functional.avg_pool2d(blue[:, None], 3, 1, 1)
-        logit: Tensor = 30.0 * (smooth.flatten(1).topk(12).values.mean(1) - 0.12)
+        light = x[:, 2] * self.ring  # (n, 64, 64), bands i, r, g
+        smooth = torch.nn.functional.avg_pool2d(light[:, None], 3, 1, 1)
+        logit: Tensor = 30.0 * (smooth.flatten(1).topk(12).values.mean(1) - 0.5)
         return logit
 
 
 @register_model("annulus_for_tests")
 class AnnulusModel(ImageModel):
-    """A filter without weights that finds blue arcs."""
+    """A filter without weights that finds bright arcs."""
 
     kind = "filter"
     n_band = 3
