@@ -110,7 +110,8 @@ def caustics_renderer(
     lens = caustics.SIE(cosmology=cosmology, name="lens", z_l=0.5, z_s=1.0)
     sim = caustics.LensSource(
         lens=lens, source=caustics.Sersic(name="source"), lens_light=caustics.Sersic(name="light"),
-        pixelscale=instrument.pixel_scale_arcsec, pixels_x=NPIX, psf=(instrument.psf()[0] if psf is None else psf).to(dtype),
+        pixelscale=instrument.pixel_scale_arcsec, pixels_x=NPIX,
+        psf=(instrument.psf()[0] if psf is None else psf).to(dtype),
         **settings,
     )  # fmt: skip
     sim.to(dtype=dtype)
@@ -128,26 +129,32 @@ def caustics_renderer(
 
 
 def caustics_values(scene: LensScene, instrument: Instrument) -> dict[tuple[str, str], Tensor]:
-    """Our parameters under caustics' names: the effective radius of the major axis, brightness per pixel."""
-    from scoring.light.sersic import sersic
+    """Our parameters under caustics' names: major-axis effective radius, brightness per pixel, their b_n."""
+    from caustics.light.func import k_sersic
+
+    from scoring.light.sersic import b_n, sersic
 
     zero, one = torch.zeros_like(scene.theta_e), torch.ones_like(scene.theta_e)
     area = instrument.pixel_scale_arcsec**2
 
     def at_r_eff(r_eff: Tensor, n: Tensor, mag: Tensor) -> Tensor:
         unit = sersic(r_eff, zero, r_eff, n, one, zero, zero, zero)
-        return unit * area * mag_to_counts(mag[:, 0], instrument.zero_point[0])
+        flux = mag_to_counts(mag[:, 0], instrument.zero_point[0])
+        return unit * area * flux * torch.exp(b_n(n) - k_sersic(n))
+
+    def radius(r_eff: Tensor, n: Tensor, q: Tensor) -> Tensor:
+        return r_eff / q.sqrt() * (k_sersic(n) / b_n(n)) ** n  # the same profile under their constant
 
     return {
         ("lens", "x0"): scene.lens_x, ("lens", "y0"): scene.lens_y, ("lens", "q"): scene.lens_q,
         ("lens", "phi"): scene.lens_phi, ("lens", "Rein"): scene.theta_e,
         ("source", "x0"): scene.source_x, ("source", "y0"): scene.source_y, ("source", "q"): scene.source_q,
         ("source", "phi"): scene.source_phi, ("source", "n"): scene.source_n,
-        ("source", "Re"): scene.source_r_eff / scene.source_q.sqrt(),
+        ("source", "Re"): radius(scene.source_r_eff, scene.source_n, scene.source_q),
         ("source", "Ie"): at_r_eff(scene.source_r_eff, scene.source_n, scene.source_mag),
         ("light", "x0"): scene.lens_x, ("light", "y0"): scene.lens_y, ("light", "q"): scene.lens_light_q,
         ("light", "phi"): scene.lens_light_phi, ("light", "n"): scene.lens_n,
-        ("light", "Re"): scene.lens_r_eff / scene.lens_light_q.sqrt(),
+        ("light", "Re"): radius(scene.lens_r_eff, scene.lens_n, scene.lens_light_q),
         ("light", "Ie"): at_r_eff(scene.lens_r_eff, scene.lens_n, scene.lens_mag),
     }  # fmt: skip
 
@@ -156,6 +163,7 @@ def lenstronomy_renderer(
     scene: LensScene, instrument: Instrument, supersampling: int, psf: Tensor | None = None
 ) -> Callable[[], Tensor]:
     """One image after the other by lenstronomy, its PSF applied at the pixels' resolution."""
+    from caustics.light.func import k_sersic
     from lenstronomy.Data.imaging_data import ImageData
     from lenstronomy.Data.psf import PSF
     from lenstronomy.ImSim.image_model import ImageModel
@@ -186,7 +194,7 @@ def lenstronomy_renderer(
         index = v[n][i]
         exact, theirs = float(b_n(torch.tensor(index))), 1.9992 * index - 0.3271
         radius = v[r][i] * (theirs / exact) ** index  # same profile, their approximate constant
-        amp = values[(prefix, "Ie")][i] * np.exp(exact - theirs) / scale**2
+        amp = values[prefix, "Ie"][i] * np.exp(k_sersic(index) - theirs) / scale**2
         e1, e2 = phi_q2_ellipticity(v[phi][i], v[q][i])
         x, y = values[(prefix, "x0")][i], values[(prefix, "y0")][i]
         return [

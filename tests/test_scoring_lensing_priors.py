@@ -94,7 +94,8 @@ def test_thesis_grid_stays_in_its_ranges() -> None:
     assert bool(torch.isnan(z_lens).all())
     for got, name in (
         (scene.theta_e, "theta_e"), (scene.lens_mag[:, 0], "lens_g"), (scene.source_mag[:, 0], "source_g"),
-        (scene.lens_r_eff, "lens_r_eff"), (scene.lens_n, "lens_n"), (1 - scene.lens_light_q, "lens_ellipticity"),
+        (scene.lens_r_eff, "lens_r_eff"), (scene.lens_n, "lens_n"),
+        (1 - scene.lens_light_q, "lens_ellipticity"),
     ):  # fmt: skip
         low, high = GRID[name]
         assert low - 1e-3 <= float(got.min()) < low + 0.05 * (high - low)

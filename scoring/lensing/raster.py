@@ -265,6 +265,8 @@ def convolve(image: Tensor, psf: Tensor) -> Tensor:
 
     image : Tensor, shape (n, bands, h, w); psf : Tensor, shape (size, size) or (bands, size, size), odd
     """
+    if not len(image):
+        return image  # no transform of nothing
     kernel = psf.to(image).expand(image.shape[1], *psf.shape[-2:])
     h, w = image.shape[-2:]
     half = kernel.shape[-1] // 2
