@@ -31,7 +31,7 @@ from etl.batch import fault_note, file_row, reject_row, source_file_id
 from etl.checks import Fault, Note
 from etl.fits_fast import Buffer
 from etl.image_batch import Cutout, ImageBatch, Place, write_cutouts
-from etl.image_files import image_sides, open_images
+from etl.image_files import image_sides, open_images, settled_band
 from etl.image_header import Get, Sky, band_of, instrument_of, number, sky_of, text, zeropoint_of
 from etl.image_ingest import ImageIngest, ImageSummary
 from etl.image_names import SCIENCE, parse_name
@@ -144,7 +144,7 @@ def _search(path: str, buf: Buffer, batch: ImageBatch, root: Any, options: Image
     sky = sky_of(get, *tile.shape)
     if sky is None or sky.is_stand_in:
         raise Fault("no_position", "the tile has no gnomonic celestial coordinates (RA---TAN, DEC--TAN)", hdu)
-    band = options.bands[0] if options.bands else parse_name(path).band or band_of(get)
+    band = options.bands[0] if options.bands else settled_band(parse_name(path).band, band_of(get))
     if band is None:
         raise Fault("unknown_band", "neither header nor name say the tile's band; give --bands F814W", hdu)
     notes: list[Note] = []

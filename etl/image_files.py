@@ -411,6 +411,13 @@ def _read_npz(path: str, buf: Buffer, name: Name) -> ImageFile:
 # -- bands --------------------------------------------------------------------------------------------
 
 
+def settled_band(by_name: str | None, by_header: str | None) -> str | None:
+    """The name's band, unless the header has a space telescope's filter: acs_I_030mas_077.fits is F814W."""
+    if by_header is not None and is_space_band(by_header):
+        return by_header
+    return by_name or by_header
+
+
 def _settle_bands(found: ImageFile, name: Name, bands: tuple[str, ...] | None) -> None:
     """Give every plane its band, or refuse the file."""
     planes = found.planes
@@ -419,7 +426,7 @@ def _settle_bands(found: ImageFile, name: Name, bands: tuple[str, ...] | None) -
             plane.band = band
         return
     if len(planes) == 1:
-        planes[0].band = name.band or planes[0].band
+        planes[0].band = settled_band(name.band, planes[0].band)
     known = [p.band for p in planes]
     if None not in known and len(set(known)) == len(known):
         return

@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from typing import Any
 
+import sqlalchemy as sa
+
 from etl.batch import Batch
 from etl.checks import Fault
 from etl.image_batch import ImageBatch
@@ -125,6 +127,7 @@ class ImageIngest:
         images = sorted(set(images) | set(self._siblings(images)))
         self.total = len(tables) + len(images)
         self.read_tables(tables)
+        self._forget_curable()
         groups, others = group_files(self.special(images))
         self._count(ImageBatch(unchanged=len(others), n_files=len(others)))
         self._read_groups(groups)
@@ -158,6 +161,21 @@ class ImageIngest:
     def _count_table(self, done: Batch, n_rows: int) -> None:
         self.summary.rows += n_rows
         self._count(ImageBatch(files=done.files, rejects=done.rejects, unchanged=done.unchanged, n_files=1))
+
+    def _forget_curable(self) -> None:
+        """Have files read again that were refused for want of what is there now: bands, or a position."""
+        cures = [
+            "r.reason_code = 'no_position' and ("
+            "exists (select 1 from target t where t.native_id = r.native_id) or "
+            "exists (select 1 from known_lens_name n where upper(replace(n.name, ' ', '')) = "
+            "upper(r.native_id)))"
+        ]
+        if self.options.bands:
+            cures.append("r.reason_code = 'unknown_band'")
+        with self.engine.connect() as conn:
+            for cure in cures:
+                query = sa.text(f"select r.path from reject r where r.fatal and {cure}")
+                self.known.forget(conn.execute(query).scalars().all())
 
     def special(self, images: list[str]) -> list[str]:
         """Load the images that a survey treats in its own way; returns the others."""

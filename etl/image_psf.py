@@ -5,12 +5,17 @@ from __future__ import annotations
 import math
 import os
 import re
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import PurePosixPath
 
 import numpy as np
 from numpy.typing import NDArray
 
+from etl.checks import Fault
+from etl.image_files import read_auxiliary
 from etl.image_names import SUFFIX
+from etl.sources import opened
 
 SUM_TOLERANCE = 0.02
 """A PSF whose pixels sum to one within this is taken as normalised; its far wings are always cut off."""
@@ -25,11 +30,24 @@ _INSTRUMENTS = {
 _IGNORED = {"psf", "psfs", "tinytim", "image", "img", "stamp", "cutout", "sci", "masknoise"}
 
 
+@dataclass(frozen=True)
+class Psf:
+    """A PSF file: sum and width of each of its planes, or why it cannot be read."""
+
+    content_hash: str
+    size: int
+    shape: tuple[int, ...] = ()
+    total: tuple[float, ...] = ()
+    fwhm_pix: tuple[float | None, ...] = ()
+    fault: str | None = None
+
+
 class PsfFiles:
-    """The PSF files beside images, found by name; every folder is listed once."""
+    """The PSF files beside images, found by name; every folder is listed once, every file measured once."""
 
     def __init__(self) -> None:
         self._listed: dict[str, list[tuple[str, frozenset[str]]]] = {}
+        self.measured = lru_cache(maxsize=4096)(measure_psf)
 
     def find(self, path: str, band: str | None, instrument: str | None) -> str | None:
         """The PSF file of an image.
@@ -78,6 +96,21 @@ class PsfFiles:
                 if SUFFIX.search(n) and (whole or is_psf_name(n))
             ]
         return self._listed[folder]
+
+
+def measure_psf(path: str) -> Psf:
+    """Read a PSF file and measure its planes."""
+    digest, size = "", 0
+    try:
+        with opened(path) as content:
+            digest, size = content.content_hash, content.size
+            pixels = read_auxiliary(content.buf)
+    except Fault as fault:
+        return Psf(digest, size, fault=fault.reason)
+    planes = [pixels] if pixels.ndim == 2 else list(pixels) if pixels.ndim == 3 else []
+    return Psf(
+        digest, size, pixels.shape, tuple(float(p.sum()) for p in planes), tuple(map(fwhm_pixels, planes))
+    )
 
 
 def is_psf_name(name: str) -> bool:

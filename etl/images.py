@@ -10,6 +10,7 @@ import contextlib
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,7 +21,7 @@ from etl.image_batch import Cutout, ImageBatch, Place, write_cutouts
 from etl.image_files import ImageFile, Plane, read_auxiliary, read_image_file
 from etl.image_header import PIXSCALES
 from etl.image_names import MASK, NOISE, SCIENCE, Name, parse_name
-from etl.image_psf import SUM_TOLERANCE, PsfFiles, fwhm_pixels, is_psf_name
+from etl.image_psf import SUM_TOLERANCE, PsfFiles
 from etl.sources import opened
 
 BAND_ORDER = ("u", "g", "r", "i", "z", "y")
@@ -135,6 +136,7 @@ class _GroupReader:
         self.notes: list[tuple[str, Note]] = []
         self.noise: dict[str | None, float] = {}
         self.mask: NDArray[np.bool_] | None = None
+        self.psf_rows: list[dict[str, Any]] = []
 
     def read(self, batch: ImageBatch) -> Cutout | None:
         """The cutout, or None where there is none or nothing is new; files and faults go to the batch."""
@@ -205,7 +207,6 @@ class _GroupReader:
 
     def _tell(self, batch: ImageBatch, cutout: Cutout | None) -> None:
         """Rows of source_file and reject."""
-        used = {cutout.path} if cutout is not None else set()
         fatal = {path for path, note in self.notes if note.fatal}
         lost = cutout is None or not self._is_new(cutout)
         for path, (digest, size, kind) in self.seen.items():
@@ -215,10 +216,8 @@ class _GroupReader:
             if path in self.known:
                 (batch.failed if path in fatal or lost else batch.replaced).append(source_file_id(path))
         batch.rejects.extend(reject_row(path, note) for path, note in self.notes)
-        if used and not lost and cutout is not None:
-            batch.files.extend(self._psf_rows)
-
-    _psf_rows: list[dict[str, object]] = []  # noqa: RUF012
+        if not lost:
+            batch.files.extend(self.psf_rows)
 
     # -- planes into a cutout -----------------------------------------------------------------------------
 
@@ -366,7 +365,6 @@ class _GroupReader:
 
     def _find_psf(self, cutout: Cutout) -> None:
         widths: list[float] = []
-        self._psf_rows = []
         per_band = {parse_name(p).band: p for p in self.group.science}
         for k, band in enumerate(cutout.bands):
             path = self.psfs.find(per_band.get(band, cutout.path), band, cutout.instrument)
@@ -380,21 +378,19 @@ class _GroupReader:
             cutout.psf_fwhm_arcsec = float(np.median(widths))
 
     def _measure_psf(self, path: str, k: int, n_band: int) -> float | None:
-        try:
-            with opened(path) as content:
-                self._psf_rows.append(file_row(path, "psf", content.content_hash, content.size, 0, 0))
-                psf = read_auxiliary(content.buf)
-        except Fault as fault:
-            self._note(path, Note("bad_psf", f"the PSF cannot be read: {fault.reason}", False))
+        psf = self.psfs.measured(path)
+        if psf.fault is not None:
+            self._note(path, Note("bad_psf", f"the PSF cannot be read: {psf.fault}", False))
             return None
-        plane = psf if psf.ndim == 2 else psf[k] if psf.ndim == 3 and len(psf) == n_band else None
-        total = math.nan if plane is None else float(plane.sum())
+        self.psf_rows.append(file_row(path, "psf", psf.content_hash, psf.size, 0, 0))
+        at = 0 if len(psf.total) == 1 else k if len(psf.total) == n_band else None
+        total = math.nan if at is None else psf.total[at]
         if not abs(total - 1.0) <= SUM_TOLERANCE:
             told = (
                 f"the PSF of shape {psf.shape} sums to {total:.4g}, not to 1; divide it by its sum before use"
             )
             self._note(path, Note("psf_sum", told, False))
-        width = None if plane is None else fwhm_pixels(plane)
+        width = None if at is None else psf.fwhm_pix[at]
         if width is None:
             self._note(
                 path, Note("bad_psf", f"no width can be measured on the PSF of shape {psf.shape}", False)
@@ -441,8 +437,3 @@ def _outside(ra: float, dec: float, name: object, cutout: Cutout) -> bool:
     d_ra = abs((ra - name.ra_deg + 180.0) % 360.0 - 180.0) * 3600.0
     near_pole = max(math.cos(math.radians(dec)), 1e-6)
     return d_dec > name.half_dec_arcsec * 1.5 + reach or d_ra > name.half_ra_arcsec * 1.5 + reach / near_pole
-
-
-def is_psf(path: str) -> bool:
-    """Whether a file is read only as the PSF of an image."""
-    return is_psf_name(path.rsplit("/", 1)[-1])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +104,10 @@ def test_a_tile(db: str, tmp_path: Path) -> None:
     assert shard.arrays == ("image", "stamp", "matched")
     image = shard.read("image", [first["shard_row"]])[0, 0]
     assert image.shape == (100, 100)
-    np.testing.assert_allclose(image, block_mean(cut(pixels, 1000.0, 900.0), 2), rtol=1e-5)
+    x0, x1, y0, y1 = map(int, re.findall(r"\d+", first["hdu"])[1:])  # a FITS section, counted from 1
+    assert (x1 - x0, y1 - y0) == (199, 199)
+    assert (abs((x0 + x1) / 2 - 1001), abs((y0 + y1) / 2 - 901)) <= (1, 1)
+    np.testing.assert_allclose(image, block_mean(pixels[y0 - 1 : y1, x0 - 1 : x1], 2), rtol=1e-5)
     matched = shard.read("matched", [first["shard_row"]])[0, 0]
     want_matched = histogram_match(image, default_template()) * 255
     assert np.abs(matched - want_matched).max() <= 0.501

@@ -227,7 +227,8 @@ def test_cubes_and_extensions(db: str, tmp_path: Path) -> None:
     assert by_name["5"]["noise"] == {"i": pytest.approx(0.2)}
     assert reasons(db) == {"assumed_bands": 1, "unknown_band": 1}
     done = ingest_hsc([str(tmp_path / "40000000000000003.fits")], db, bands=("i", "r", "g"))
-    assert done.nothing_new  # known by its content; the bands were wanting when it was read
+    assert (done.cutouts, done.unchanged) == (1, 0)  # what was wanting is there now
+    assert reasons(db) == {"assumed_bands": 1}
     assert sound(db)
 
 
@@ -246,9 +247,8 @@ def test_npz_with_filters_takes_its_position_from_the_catalogue(db: str, tmp_pat
     assert rows(db, "select * from cutout") == []
     assert not any(shard_root(db).glob("image-*"))  # nothing refers to its pixels
     (tmp_path / "where.csv").write_text("object_id,ra,dec\nhsc_cosmos_35,150.2,2.1\n")
-    (tmp_path / "hsc_cosmos_35.npz").touch()
-    np.savez(tmp_path / "hsc_cosmos_35.npz", images=images + 1, filters=np.array(list("grizy")))
-    assert ingest_hsc([str(tmp_path)], db).cutouts == 1
+    assert ingest_hsc([str(tmp_path)], db).cutouts == 1  # the file is as it was, its position is known now
+    assert ingest_hsc([str(tmp_path)], db).nothing_new
     (row,) = rows(db, "select * from selectable")
     assert (row["native_id"], row["ra_deg"], row["ny"], row["nx"]) == ("hsc_cosmos_35", 150.2, 58, 48)
 
