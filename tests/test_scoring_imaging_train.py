@@ -244,6 +244,23 @@ def test_command_trains_measures_and_writes_weights_that_score(tmp_path: Path) -
     p = model.probability(torch.randn(3, 1, 64, 64), 0.1)
     assert bool(((p >= 0) & (p <= 1)).all())
 
+    weights = str(out / "arclet.safetensors")
+    again = [*words[:2], "--epochs", "0", "--init", weights, "--out", str(tmp_path / "again"), "--json"]
+    again += ["--data", str(out / "images"), "--quick", "--quiet"]
+    result = CliRunner().invoke(lensmine.app, again)
+    assert result.exit_code == 0, result.output
+    measured = json.loads(result.stdout)
+    assert "--epochs 0" in measured["measured_by"]
+    for key in ("weights_hash", "command", "training", "metrics", "threshold"):
+        assert measured[key] == card[key], key
+
+
+def test_measuring_alone_wants_weights(tmp_path: Path) -> None:
+    words = ["train", "arclet", "--epochs", "0", "--out", str(tmp_path / "t")]
+    result = CliRunner().invoke(lensmine.app, words)
+    assert result.exit_code != 0
+    assert "--init" in str(result.exception or result.output)
+
 
 def test_options_of_spectra_are_refused_for_images(tmp_path: Path) -> None:
     result = CliRunner().invoke(

@@ -35,7 +35,7 @@ def score(model: ImageModel, images: ImageSet, rows: int = 512) -> Logits:
 def finish(
     model: ImageModel,
     about: dict[str, Any],
-    held: tuple[Source, Source],
+    held: tuple[Source, Source] | None,
     test: tuple[ImageSet, ImageSet],
     real: dict[str, tuple[ImageSet, ImageSet | None]],
     out: Path,
@@ -45,7 +45,7 @@ def finish(
     Parameters
     ----------
     about : command, seed, training and data, for the card
-    held : positives and negatives that calibrate
+    held : positives and negatives that calibrate; without them the weights stay as they are
     test : lenses, and negatives of every kind
     real : by name, real lenses and, where there are some, real others
     out : folder of the weights
@@ -55,10 +55,14 @@ def finish(
     dict : the card
     """
     network = model.network()
-    before = _logits_of(model, held)
-    network.load_state_dict(model.unpack(model.pack(network.state_dict())))  # measured as it is stored
-    after = _logits_of(model, held)
-    calibrate(network, *after)
+    if held is not None:
+        before = _logits_of(model, held)
+        network.load_state_dict(model.unpack(model.pack(network.state_dict())))  # measured as it is stored
+        after = _logits_of(model, held)
+        calibrate(network, *after)
+        worst = max(float(np.abs(a - b).max()) for a, b in zip(before, after, strict=True))
+        if worst > 0:
+            about = about | {"stored_as_int8": {"largest_change_of_a_logit": round(worst, 4)}}
     lens, other = score(model, test[0]), score(model, test[1])
     card: dict[str, Any] = {
         "model": model.name,
@@ -75,9 +79,6 @@ def finish(
         "parameters": sum(p.numel() for p in network.parameters()),
         "preprocessing_hash": model.preprocessing_hash,
     }
-    worst = max(float(np.abs(a - b).max()) for a, b in zip(before, after, strict=True))
-    if worst > 0:
-        card["stored_as_int8"] = {"largest_change_of_a_logit": round(worst, 4)}
     threshold = _threshold(other[test[1].kind == 1])
     card |= {
         "threshold": threshold,

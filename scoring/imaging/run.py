@@ -133,6 +133,8 @@ def run_image_training(request: ImageTrainRequest) -> dict[str, Any]:
     data = request.data or request.out / "images"
     device = _device(request.device)
 
+    if not config.epochs:
+        return _measure_only(request, model, name, data)
     lens, other = _training_images(request, model, name, data)
     rng = np.random.default_rng(request.seed)
     lens_fit, lens_held = _split(len(lens), rng)
@@ -142,45 +144,63 @@ def run_image_training(request: ImageTrainRequest) -> dict[str, Any]:
     every_other = Prepared(other, model, cache / "other.npy")
     if request.model == "lensflow" and request.init is None and not request.resume:
         _pretrain(model, every_other, other.kind, other_fit, config, device)
-    held = (
-        Rows(every_lens, lens_held[:400]),
-        Rows(every_other, rng.choice(other_held, min(1200, len(other_held)), False)),
-    )
+    some_other = rng.choice(other_held, min(1200, len(other_held)), False)
     history = fit(
         model, Rows(every_lens, lens_fit), Rows(every_other, other_fit), config, request.out,
-        test=held, test_every=max(1, config.epochs // 10), resume=request.resume, device=device,
+        test=(Rows(every_lens, lens_held[:400]), Rows(every_other, some_other)),
+        test_every=max(1, config.epochs // 5), resume=request.resume, device=device,
     )  # fmt: skip
-    test = data / "test"
+    about = {
+        "command": request.command(),
+        "seed": request.seed,
+        "training": {
+            **asdict(config),
+            "published_epochs": published_config(request.model).epochs,
+            "images_seen": len(history)
+            * (1 + config.negatives)
+            * min(len(lens_fit), config.positives or len(lens_fit)),
+            "last_epoch": history[-1] if history else {},
+        },
+        "data": _describe(request, name, len(lens), len(other)),
+    }
+    return finish(
+        model, about, (Rows(every_lens, lens_held), Rows(every_other, other_held)),
+        _test_images(request, name, data), _real_images(request, model), request.out,
+    )  # fmt: skip
+
+
+def _measure_only(request: ImageTrainRequest, model: ImageModel, name: str, data: Path) -> dict[str, Any]:
+    """A new card for weights at hand: what it says of their training stays."""
+    if request.init is None:
+        raise UserError(
+            "--epochs 0 measures weights that are there: name them with --init, or say --init shipped"
+        )
+    kept = ("command", "seed", "training", "data", "stored_as_int8")
+    about = {key: model.card[key] for key in kept if key in model.card} | {"measured_by": request.command()}
+    images, real = _test_images(request, name, data), _real_images(request, model)
+    return finish(model, about, None, images, real, request.out)
+
+
+def _test_images(request: ImageTrainRequest, name: str, data: Path) -> tuple[ImageSet, ImageSet]:
+    """Simulated images to measure on, of a seed of their own."""
     scale = 0.05 if request.quick else 1.0
-    simulate(
-        test, name, max(round(request.test_lenses * scale), 20),
+    n_lens, n_ordinary = (
+        max(round(request.test_lenses * scale), 20),
         max(round(request.test_ordinary * scale), 100),
-        request.seed + TEST_SEED,
-    )  # fmt: skip
-    real = {}
+    )
+    simulate(data / "test", name, n_lens, n_ordinary, request.seed + TEST_SEED)
+    return simulated(data / "test")
+
+
+def _real_images(
+    request: ImageTrainRequest, model: ImageModel
+) -> dict[str, tuple[ImageSet, ImageSet | None]]:
+    """Real lenses and others by what ``--tracers`` called them."""
+    real: dict[str, tuple[ImageSet, ImageSet | None]] = {}
     for tracers in request.tracers:
         pair = [selected_images(request.db, name, model) for name in tracers.split(":", 1)]
         real[tracers] = (pair[0], pair[1] if len(pair) > 1 else None)
-    return finish(
-        model,
-        {
-            "command": request.command(),
-            "seed": request.seed,
-            "training": {
-                **asdict(config),
-                "published_epochs": published_config(request.model).epochs,
-                "images_seen": len(history)
-                * (1 + config.negatives)
-                * min(len(lens_fit), config.positives or len(lens_fit)),
-                "last_epoch": history[-1] if history else {},
-            },
-            "data": _describe(request, name, len(lens), len(other)),
-        },
-        (Rows(every_lens, lens_held), Rows(every_other, other_held)),
-        simulated(test),
-        real,
-        request.out,
-    )
+    return real
 
 
 class Rows:
