@@ -105,6 +105,11 @@ def failures() -> Iterator[None]:
         st.error(plain(str(exc)))
 
 
+def aside(text: str) -> None:
+    """A remark in small type; Streamlit's own caption is too faint to read for some (WCAG 1.4.3)."""
+    st.html(f"<div class='lm-sub'>{html.escape(text)}</div>")
+
+
 def plain(text: str) -> str:
     """Text for Streamlit's markdown that is shown as typed."""
     return "".join(f"\\{c}" if c in r"\`*_{}[]()<>#+-.!|~:$&" else c for c in text)

@@ -99,20 +99,21 @@ def without_lens(image: Array) -> Array:
     sky = np.nanmedian(border) if np.isfinite(border).any() else 0.0
     light = np.nan_to_num(filled - sky)
     reach = 0.18 * min(nx, ny)
-    inner = np.hypot(x, y) < reach
-    weight = np.where(inner, np.clip(light, 0, None), 0.0)
-    total = weight.sum()
-    if total <= 0:
-        return filled - sky
-    cx, cy = (weight * x).sum() / total, (weight * y).sum() / total
-    dx, dy = x - cx, y - cy
-    xx, yy, xy = ((weight * a).sum() / total for a in (dx * dx, dy * dy, dx * dy))
-    angle = 0.5 * np.arctan2(2 * xy, xx - yy)
-    major = 0.5 * (xx + yy) + np.hypot(0.5 * (xx - yy), xy)
-    minor = max(xx + yy - major, 1e-3)
-    q = float(np.clip(np.sqrt(minor / max(major, 1e-3)), 0.3, 1.0))
-    u, v = dx * np.cos(angle) + dy * np.sin(angle), -dx * np.sin(angle) + dy * np.cos(angle)
-    radius = np.sqrt(q * u**2 + v**2 / q)
+    inside = np.hypot(x, y) < reach
+    for _ in range(4):  # the aperture takes the shape that it finds, else it would round the ellipse
+        weight = np.where(inside, np.clip(light, 0, None), 0.0)
+        total = weight.sum()
+        if total <= 0:
+            return filled - sky
+        dx, dy = x - (weight * x).sum() / total, y - (weight * y).sum() / total
+        xx, yy, xy = ((weight * a).sum() / total for a in (dx * dx, dy * dy, dx * dy))
+        angle = 0.5 * np.arctan2(2 * xy, xx - yy)
+        major = 0.5 * (xx + yy) + np.hypot(0.5 * (xx - yy), xy)
+        q = float(np.clip(np.sqrt(max(xx + yy - major, 1e-3) / max(major, 1e-3)), 0.3, 1.0))
+        u = dx * np.cos(angle) + dy * np.sin(angle)
+        v = dy * np.cos(angle) - dx * np.sin(angle)
+        radius = np.sqrt(q * u**2 + v**2 / q)
+        inside = radius < reach
     ring = np.minimum((radius / 1.5).astype(int), int(0.75 * max(nx, ny) / 1.5))
     level = np.array(
         [

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 OBJECT = "#lm-object"
-WAIT_MS = 60_000
+WAIT_MS = 120_000
 """A page may take so long on a machine that is busy with other work [ms]."""
 
 
@@ -121,6 +121,7 @@ def open_review(page: Any, url: str) -> str:
     page.goto(url)
     page.wait_for_selector(OBJECT, timeout=WAIT_MS)
     settled(page)
+    page.wait_for_timeout(700)  # the keys of the buttons are bound after they are drawn
     return shown(page)
 
 

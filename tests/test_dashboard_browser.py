@@ -263,7 +263,7 @@ def test_pictures_and_charts_have_words(page, board):
     hidden = page.locator("[aria-hidden=true] img")
     assert all(hidden.nth(k).get_attribute("alt") == "" for k in range(hidden.count()))
     open_page(page, board, "plots")
-    chart = page.locator("[data-testid=stVegaLiteChart] [aria-label*='Tracer recovery curve']")
+    chart = page.locator("[data-testid=stVegaLiteChart][aria-label*='Tracer recovery curve']")
     chart.first.wait_for()
     assert "Ranking performance" in chart.first.get_attribute("aria-label")
 

@@ -15,6 +15,7 @@ from dashboard.charts import Chart, Series
 from dashboard.pages.one import table
 from dashboard.pages.plots import show
 from dashboard.settings import current
+from dashboard.shell import aside
 from dashboard.store import GRADES, Reviewer
 from schema.engine import read_frame
 
@@ -106,7 +107,7 @@ def _confusion(rows: pd.DataFrame, who: Reviewer) -> None:
             ]
             body.append([f"{'lens' if is_lens else 'no lens'}, {total} seen", *cells])
         st.html(f"<div class='lm-head'>{html.escape(str(name))}</div>" + table(["Truth", *GRADES], body))
-    st.caption(
+    aside(
         "Calibrators given each grade, with the 95% interval of the share. The consensus weighs a grade g by"
         " P(g | lens) / P(g | no lens), each estimated as (n + 1) / (N + 4): SWAP, Marshall et al. 2016,"
         " MNRAS 455, 1171."
@@ -124,7 +125,7 @@ def _disagreements(n: int, who: Reviewer) -> None:
             st.session_state["pages"]["review"], label="Settle them", query_params={"source": "disagreement"}
         )
     else:
-        st.caption("An adjudicator settles them.")
+        aside("An adjudicator settles them.")
 
 
 def _consensus(rows: pd.DataFrame, who: Reviewer, settings: dict[str, float]) -> None:
@@ -137,7 +138,7 @@ def _consensus(rows: pd.DataFrame, who: Reviewer, settings: dict[str, float]) ->
         )
         return
     if not who.is_adjudicator:
-        st.caption("Objects that you have graded.")
+        aside("Objects that you have graded.")
     names = [
         "native_id",
         "n_grade",

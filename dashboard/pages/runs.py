@@ -11,6 +11,7 @@ import streamlit as st
 from dashboard import store
 from dashboard.pages.one import table
 from dashboard.settings import current
+from dashboard.shell import aside
 from schema.engine import read_frame
 
 RUNS = """
@@ -63,7 +64,7 @@ def page() -> None:
     st.subheader("Scoring runs")
     _frame(found["runs"], "No model has scored yet. Begin with: lensmine score MODEL SELECTION")
     if not found["chunks"].empty:
-        st.caption("Chunks of the runs at work")
+        aside("Chunks of the runs at work")
         _frame(found["chunks"], "")
     st.subheader("What is stale")
     _stale(db)
@@ -116,7 +117,7 @@ def _next(jobs: pd.DataFrame) -> None:
 
 def _stale(db: str | None) -> None:
     if not st.button("Count what is stale", help="Asks for every model and selection; takes a few seconds."):
-        st.caption("What the next refresh would score, fit and export.")
+        aside("What the next refresh would score, fit and export.")
         return
     from lensmine_status import collect_status
 

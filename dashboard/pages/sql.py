@@ -12,7 +12,7 @@ import streamlit as st
 from dashboard import store
 from dashboard.pages.one import table
 from dashboard.settings import current
-from dashboard.shell import plain
+from dashboard.shell import aside, plain
 from dashboard.store import Reviewer
 from schema.errors import LensmineError
 from schema.untrusted import MOST_ROWS, Answer, ask
@@ -151,4 +151,4 @@ def _dictionary() -> None:
                 + table(["Column", "Type", "Unit", "Meaning"], rows)
             )
     if not shown:
-        st.caption("nothing of that name")
+        aside("nothing of that name")
