@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 _STRIDE = 1024.0
 """Between the sorting keys of two strips; right ascensions reach 540 degrees in them."""
 
+AT_ONCE = 262_144
+"""Positions whose partners are looked up at once, so that memory holds little more than the sorted keys."""
+
 _SLACK_DEG = 1e-6
 """Added to every interval searched, against rounding [deg]."""
 
@@ -55,12 +58,13 @@ def pairs_within(
     order = np.argsort(key)
     key, source = key[order], source[order]
     reach = reach[source]
-    first = np.arange(len(key))
-    above = np.searchsorted(key, key + (_STRIDE - reach))
-    found = [
-        *_runs(key, first, first + 1, key + reach),
-        *_runs(key, first, above, key + (_STRIDE + reach)),
-    ]
+    found: list[NDArray[np.int64]] = []
+    for lo in range(0, len(key), AT_ONCE):
+        here, span = key[lo : lo + AT_ONCE], reach[lo : lo + AT_ONCE]
+        who = np.arange(lo, lo + len(here))
+        above = np.searchsorted(key, here + (_STRIDE - span))
+        found += _runs(key, who, who + 1, here + span)
+        found += _runs(key, who, above, here + (_STRIDE + span))
     if not found:
         return none
     pairs = np.concatenate(found)  # (m, 2) places in the order of keys

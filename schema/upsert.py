@@ -291,6 +291,13 @@ def _quoted(conn: sa.Connection, name: str) -> str:
     return conn.dialect.identifier_preparer.quote(name)
 
 
+def _used_up(batches: list[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """The batches, each let go as it is handed over."""
+    batches.reverse()
+    while batches:
+        yield batches.pop()
+
+
 def _load(conn: sa.Connection, table: sa.Table, data: pa.Table, into: str) -> None:
     """Append an Arrow table to ``into``, which has the columns of ``table``."""
     raw = raw_connection(conn)
@@ -298,9 +305,9 @@ def _load(conn: sa.Connection, table: sa.Table, data: pa.Table, into: str) -> No
     with driver_errors():
         if conn.dialect.name == "duckdb":
             view = f"arrow_{next(_serial)}"
-            if data.num_rows > ROW_GROUP:
-                data = pa.Table.from_batches(data.combine_chunks().to_batches(max_chunksize=ROW_GROUP))
-            raw.register(view, data)
+            batches = data.combine_chunks().to_batches(max_chunksize=ROW_GROUP)
+            # a reader that is used up: DuckDB keeps the view, and what it holds, until the transaction ends
+            raw.register(view, pa.RecordBatchReader.from_batches(data.schema, _used_up(batches)))
             try:
                 raw.execute(f"insert into {into} ({columns}) select {columns} from {view}")
             finally:
