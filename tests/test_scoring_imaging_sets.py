@@ -36,6 +36,13 @@ def test_set_holds_what_was_asked_for(space: Path) -> None:
         assert np.isfinite(part.pixels).all()
 
 
+def test_a_set_may_do_without_survey_sources(tmp_path: Path) -> None:
+    simulate(tmp_path, "space", 8, 0, seed=1)
+    lens, other = simulated(tmp_path)
+    assert len(lens) == 8
+    assert KINDS.index("ordinary") not in other.kind
+
+
 def test_sky_noise_is_the_unit(space: Path) -> None:
     part = simulated(space)[1].parts[-1]
     corner = np.asarray(part.pixels[:, 0, :6, :6], dtype=np.float64)

@@ -36,7 +36,7 @@ def finish(
     model: ImageModel,
     about: dict[str, Any],
     held: tuple[Source, Source] | None,
-    test: tuple[ImageSet, ImageSet],
+    test: tuple[ImageSet, ImageSet, ImageSet],
     real: dict[str, tuple[ImageSet, ImageSet | None]],
     out: Path,
 ) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def finish(
     ----------
     about : command, seed, training and data, for the card
     held : positives and negatives that calibrate; without them the weights stay as they are
-    test : lenses, and negatives of every kind
+    test : lenses, negatives of every kind, and conspicuous lenses
     real : by name, real lenses and, where there are some, real others
     out : folder of the weights
 
@@ -63,7 +63,7 @@ def finish(
         worst = max(float(np.abs(a - b).max()) for a, b in zip(before, after, strict=True))
         if worst > 0:
             about = about | {"stored_as_int8": {"largest_change_of_a_logit": round(worst, 4)}}
-    lens, other = score(model, test[0]), score(model, test[1])
+    lens, other, plain = (score(model, images) for images in test)
     card: dict[str, Any] = {
         "model": model.name,
         "what": (model.__doc__ or "").split("\n")[0],
@@ -73,7 +73,10 @@ def finish(
         "config": asdict(model.config),
         "calibration": f"Platt, at a share of lenses of {BASE_RATE:g}, on images held back from training",
         "metrics": {
-            "simulated": simulated_figures(lens, other, test[1].kind),
+            "simulated": {
+                **simulated_figures(lens, other, test[1].kind),
+                "conspicuous_tracers_among_ordinary": figures(plain, other[test[1].kind == 1]),
+            },
             "real": real_figures(model, real, other[test[1].kind == 1]),
         },
         "parameters": sum(p.numel() for p in network.parameters()),

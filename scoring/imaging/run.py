@@ -15,7 +15,7 @@ from torch import nn
 from schema.errors import UserError
 from scoring.imaging import train
 from scoring.imaging.card import finish
-from scoring.imaging.scenes import KINDS, family
+from scoring.imaging.scenes import KINDS, MIXES, family
 from scoring.imaging.selected import selected_images
 from scoring.imaging.sets import ImageSet, Prepared, simulate, simulated
 from scoring.imaging.train import FitConfig, fit
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 log = logging.getLogger("lensmine.train")
 
 TEST_SEED = 7919
+CONSPICUOUS_SNR = 60.0
+"""Signal to noise of arcs from which people find a lens by eye; the thesis's tracers are such."""
 HELD_BACK = 0.1
 """Share of the images that calibrates instead of training."""
 PRETRAIN_ROUNDS, PRETRAIN_EPOCHS_OF = 8, 20
@@ -181,15 +183,17 @@ def _measure_only(request: ImageTrainRequest, model: ImageModel, name: str, data
     return finish(model, about, None, images, real, request.out)
 
 
-def _test_images(request: ImageTrainRequest, name: str, data: Path) -> tuple[ImageSet, ImageSet]:
-    """Simulated images to measure on, of a seed of their own."""
+def _test_images(request: ImageTrainRequest, name: str, data: Path) -> tuple[ImageSet, ImageSet, ImageSet]:
+    """Simulated images to measure on, of a seed of their own: lenses, negatives, and conspicuous lenses."""
     scale = 0.05 if request.quick else 1.0
     n_lens, n_ordinary = (
         max(round(request.test_lenses * scale), 20),
         max(round(request.test_ordinary * scale), 100),
     )
     simulate(data / "test", name, n_lens, n_ordinary, request.seed + TEST_SEED)
-    return simulated(data / "test")
+    plain = replace(MIXES[name], min_snr=CONSPICUOUS_SNR)
+    simulate(data / "conspicuous", name, max(n_lens // 4, 20), 0, request.seed + TEST_SEED + 1, plain)
+    return *simulated(data / "test"), simulated(data / "conspicuous")[0]
 
 
 def _real_images(

@@ -184,6 +184,8 @@ def simulate(
 
 def _fill(folder: Path, stem: str, total: int, view: View, mix: Mix, key: tuple[int, int, int]) -> None:
     """Images of one view chunk by chunk; STEM.done says how many are there."""
+    if not total:
+        return
     done = folder / f"{stem}.done"
     at = int(done.read_text()) if done.is_file() else 0
     shape = (len(get_instrument(view.instrument).bands), view.npix, view.npix)
