@@ -327,7 +327,8 @@ def _stamps(one: ReviewObject, look: View) -> None:
             f"<figcaption>{html.escape(kind + caption)}</figcaption></figure>"
         )
     if figures:
-        st.html(f"<div class='lm-stamps'>{''.join(figures)}</div>")
+        size = "" if one.has_spectrum else " lm-large"
+        st.html(f"<div class='lm-stamps{size}'>{''.join(figures)}</div>")
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
         scaling = st.segmented_control(
             "Scaling", SCALINGS, default=look.scaling, key="scaling", required=True
