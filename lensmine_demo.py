@@ -42,17 +42,21 @@ def demo(
         bool, typer.Option("--keep/--no-keep", help="Keep the survey's files afterwards.")
     ] = True,
     as_json: JsonOption = False,
+    images: Annotated[
+        int, typer.Option("--images", min=0, help="Ordinary image cutouts of the imaging search; 0: none.")
+    ] = 3000,
     quiet: QuietOption = False,
 ) -> None:
     """Write a mock survey with known lenses, search it, and say how many were found.
 
-    Needs nothing but this package; takes about a minute, and 1 GB of disk while it runs.
+    Spectra first, then images: simulated HSC lenses hidden among ordinary sources and ranked. Needs nothing
+    but this package; takes about two minutes, and 1 GB of disk while it runs.
 
     Example: lensmine demo --out /tmp/lensmine-demo --n 1000
     """
     from schema import console
 
-    result = run_demo(out, n, seed, model, keep=keep, quiet=quiet or as_json)
+    result = run_demo(out, n, seed, model, keep=keep, quiet=quiet or as_json, images=images)
     if as_json:
         console.print_json(result)
     elif not quiet:
@@ -60,7 +64,14 @@ def demo(
 
 
 def run_demo(
-    folder: Path, n: int, seed: int, model: str, *, keep: bool = True, quiet: bool = True
+    folder: Path,
+    n: int,
+    seed: int,
+    model: str,
+    *,
+    keep: bool = True,
+    quiet: bool = True,
+    images: int = 0,
 ) -> dict[str, Any]:
     """Write, search and judge a mock survey.
 
@@ -76,6 +87,8 @@ def run_demo(
         Keep the survey's files.
     quiet : bool
         Show no progress bars.
+    images : int
+        Ordinary cutouts of the imaging search, with a fiftieth as many lenses; 0 leaves it out.
 
     Returns
     -------
@@ -108,6 +121,12 @@ def run_demo(
         result["picture"] = stage(
             "drawing", lambda tell: _draw(db, result, model, folder / "best_candidate.png")
         )
+        found = None
+        if images:
+            from lensmine_demo_images import search_images
+
+            picture = folder / "best_images.png"
+            found = search_images(db, max(images // 50, 10), images, 1000 + seed, picture, stage)
     if not keep:
         shutil.rmtree(survey.folder)
     total = round(time.perf_counter() - began, 1)
@@ -121,6 +140,7 @@ def run_demo(
         "folder": str(folder),
         "db": db,
         "ingest": ingest,
+        "images": found,
         **result,
     }
 
@@ -162,6 +182,7 @@ def _prepare(folder: Path) -> None:
         "lensmine.duckdb.wal",
         "lensmine.duckdb.shards",
         "best_candidate.png",
+        "best_images.png",
     }
     foreign = sorted(names - ours)
     if foreign:
@@ -276,6 +297,12 @@ def print_result(result: dict[str, Any]) -> None:
     out.print("[dim]flux in 1e-17 erg/s/cm2; errors are one standard deviation[/dim]\n")
     for line in _verdict(result):
         out.print(line)
+    if result["images"]:
+        from lensmine_demo_images import image_lines
+
+        for line in image_lines(result["images"]):
+            out.print(line)
+    out.print(f"[bold]Time[/bold] {result['seconds']:.0f} s")
     out.print("\n[bold]What to type next[/bold]")
     for line in _what_next(result):
         out.print(f"  {line}", markup=False)
@@ -305,7 +332,6 @@ def _verdict(result: dict[str, Any]) -> list[str]:
         f" (95% interval {false_lo:.1f} to {false_hi:.1f})",
         f"[bold]Files[/bold] {result['ingest']['loaded']:,} loaded, {result['ingest']['rejected']} rejected: "
         + ", ".join(f"{n} {code}" for code, n in result["ingest"]["reasons"].items()),
-        f"[bold]Time[/bold] {result['seconds']:.0f} s",
     ]
     if result["picture"]:
         lines.append(f"[bold]Picture[/bold] {result['picture']}")
@@ -328,4 +354,9 @@ def _what_next(result: dict[str, Any]) -> list[str]:
         f"lensmine score matched_filter_lae {result['selection']}    # the classical search beside it",
         "lensmine status",
     ]
+    if result["images"]:
+        if result["images"]["best"]:
+            lines.append(f"lensmine explain {result['images']['best']}    # the first image of the list")
+        lines.append("lensmine selection-function arclet_gri --plot selection.png    # what it can see")
+    lines.append("lensmine dashboard    # review and grade them in the browser")
     return lines

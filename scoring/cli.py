@@ -14,12 +14,15 @@ select_app = typer.Typer(no_args_is_help=True, help="Name, list and count select
 NameArgument = Annotated[str, typer.Argument(help="Name of the selection.")]
 
 
+MOUNTED = ("cli_train", "cli_fit", "cli_evaluate", "cli_simulate", "cli_selfunc", "cli_gan", "cli_mine")
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands of this floor to the root command."""
     app.add_typer(select_app, name="select")
     app.command()(models)
     app.command()(score)
-    for name in ("cli_train", "cli_fit", "cli_evaluate", "cli_simulate", "cli_selfunc", "cli_gan", "cli_mine"):
+    for name in MOUNTED:
         if importlib.util.find_spec(f"scoring.{name}") is not None:
             importlib.import_module(f"scoring.{name}").register(app)
 

@@ -34,7 +34,7 @@ def lensmine_command(*args: str, cwd: Path, **env: str) -> subprocess.CompletedP
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder in which a demo of 600 fibres has run."""
     folder = tmp_path_factory.mktemp("demo")
-    done = lensmine_command("demo", "--n", "600", "--model", MODEL, "--json", cwd=folder)
+    done = lensmine_command("demo", "--n", "600", "--model", MODEL, "--images", "150", "--json", cwd=folder)
     assert done.returncode == 0, done.stderr
     (folder / "result.json").write_text(done.stdout)
     return folder
@@ -58,6 +58,26 @@ def test_json_tells_what_was_found(home: Path) -> None:
     assert best["line_flux_err"] > 0
     assert best["truth"] == "lens"
     assert (home / result["picture"]).stat().st_size > 20_000
+
+
+def test_the_imaging_search_stands_beside_it(home: Path) -> None:
+    images = json.loads((home / "result.json").read_text())["images"]
+    assert (images["lenses"], images["others"]) == (10, 150)
+    value, lo, hi = images["ranking_performance"]
+    assert lo <= value <= hi <= 1
+    assert value > 0.3, "the shipped weights rank lenses above most ordinary sources"
+    assert images["inspect_90"][0] <= images["inspect_all"][0] <= 1
+    assert images["found"] <= min(images["lenses"], images["candidates"])
+    assert (home / images["picture"]).stat().st_size > 20_000
+    listed = lensmine_command(
+        "sql",
+        "select count(*) as n from ranked",
+        "--json",
+        cwd=home,
+        LENSMINE_DB=str(home / "lensmine-demo" / "lensmine.duckdb"),
+    )
+    assert listed.returncode == 0, listed.stderr
+    assert json.loads(listed.stdout)[0]["n"] > 160
 
 
 def test_what_it_says_to_type_next_works(home: Path) -> None:

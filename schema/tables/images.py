@@ -121,7 +121,12 @@ cutout = sa.Table(
     col("exposure_s", Json, "Exposure time by band; null where unknown.", unit="s", ucd="time.duration"),
     col("noise", Json, "Standard deviation of the background by band, in pixel units.", ucd="stat.stdev"),
     col("clip", Json, "Low and high clip of the percentile normalisation, by band.", ucd="stat.param"),
-    col("psf_path", sa.Text, "File of the point spread function.", ucd="meta.ref.url"),
+    col(
+        "psf_path",
+        sa.Text,
+        "Files of the point spread function, one a band in band order, joined by commas; empty where none.",
+        ucd="meta.ref.url",
+    ),
     col(
         "psf_fwhm_arcsec",
         sa.Double,

@@ -1,5 +1,5 @@
--- One row per model, stage and bin of a parameter that candidates have too: how many real candidates were found, and how
--- many lenses there are for them, n / p with p the completeness of the bin. Null where p is zero or not known: no
+-- One row per model, stage and bin of a parameter that candidates have too: how many real candidates were found, and
+-- how many lenses there are for them, n / p with p the completeness of the bin. Null where p is zero or not known: no
 -- count of found ones says how many there are that cannot be found. Candidates that are no lenses are counted as found
 -- at stages scored and cut; at stage graded people have turned them down.
 with bin as (
@@ -43,8 +43,6 @@ image_found as (
         current_image_score.model_id,
         current_image_score.probability,
         cutout.instrument,
-        coalesce(accepted.is_accepted, false) as is_accepted,
-        image_candidate.target_id is not null as passes_cuts,
         phot_obj.mag_u,
         phot_obj.mag_g,
         phot_obj.mag_r,
@@ -54,6 +52,8 @@ image_found as (
         phot_obj.mag_f814w,
         phot_obj.r_eff_arcsec,
         phot_obj.sersic_n,
+        coalesce(accepted.is_accepted, false) as is_accepted,
+        image_candidate.target_id is not null as passes_cuts,
         1 - phot_obj.axis_ratio as ellipticity,
         coalesce(phot_obj.z_spec, phot_obj.z_phot) as z
     from current_image_score
@@ -115,22 +115,24 @@ spectrum_value as (
     where bin.stage = 'cut' or (bin.stage = 'graded' and coalesce(accepted.is_accepted, false))
 ),
 
+found as (
+    select
+        cell_id,
+        x
+    from image_value
+    union all
+    select
+        cell_id,
+        x
+    from spectrum_value
+),
+
 counted as (
     select
         bin.cell_id,
         count(found.x) as n_candidate
     from bin
-    left join (
-        select
-            cell_id,
-            x
-        from image_value
-        union all
-        select
-            cell_id,
-            x
-        from spectrum_value
-    ) as found
+    left join found
         on
             found.cell_id = bin.cell_id
             and found.x >= bin.x_lo
