@@ -22,8 +22,10 @@ from schema.ids import hashed_id
 from schema.tables import calibrator, cut_setting, grade, review_note, reviewer, saved_query
 
 GRADES = ("A", "B", "C", "X")
-PATIENCE_S = 20.0
-"""How long a save waits for a DuckDB file that a scoring run holds [s]."""
+PATIENCE_S = 40.0
+"""How long a save waits for a DuckDB file that a scoring run, or a query of the SQL page, holds [s]."""
+MIXED_MODES = "different configuration"
+"""What DuckDB says when this process has the file open for reading and asks to write."""
 NAME_LENGTH = 80
 TAG_LENGTH = 40
 BODY_LENGTH = 4000
@@ -93,10 +95,14 @@ def writing(db: str | None, work: Callable[[sa.Connection], _T], patience_s: flo
 
 
 def reading(db: str | None, work: Callable[[sa.Connection], _T], patience_s: float = PATIENCE_S) -> _T:
-    """Do `work` on a connection that cannot write, as patiently as `writing`."""
+    """Do `work`, which only reads, as patiently as `writing`.
+
+    A DuckDB file is opened as for writing: within one process DuckDB refuses to open it for writing while it is
+    open for reading, and no save may wait for somebody else's long query.
+    """
 
     def once() -> _T:
-        with engine(db, read_only=True).connect() as conn:
+        with engine(db, read_only=database_file(db) is None).connect() as conn:
             return work(conn)
 
     return _patiently(once, patience_s)
@@ -113,8 +119,13 @@ def _patiently(once: Callable[[], _T], patience_s: float) -> _T:
     while True:
         try:
             return once()
-        except TransientError:
+        except Exception as exc:
+            in_the_way = MIXED_MODES in str(exc)
+            if not in_the_way and not isinstance(exc, TransientError):
+                raise
             if time.monotonic() + pause > until:
+                if in_the_way:
+                    raise TransientError("the database is being read by this dashboard; try again") from exc
                 raise
             time.sleep(pause)
             pause = min(2 * pause, 0.5)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+import time
 import uuid
 
 import pytest
@@ -239,6 +240,45 @@ def test_a_save_gives_up_with_a_reason(duckdb_file):
         holder.kill()
         holder.wait()
     assert store.ensure_reviewer(duckdb_file, "Ada") == ada
+
+
+def test_a_save_waits_for_a_reader_of_this_process(duckdb_file):
+    search = write_search(duckdb_file)
+    ada = store.ensure_reviewer(duckdb_file, "Ada")
+    reading = threading.Event()
+
+    def read() -> None:
+        with connect_engine(duckdb_file, read_only=True).connect() as conn:
+            conn.execute(sa.text("select 1"))
+            reading.set()
+            time.sleep(0.7)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    assert reading.wait(20)
+    store.save_grade(duckdb_file, ada.reviewer_id, Grade(search.ids[0], "A", "t1"))
+    reader.join()
+    assert rows(duckdb_file, "select count(*) from grade") == [(1,)]
+
+
+def test_a_save_does_not_wait_for_a_long_look_of_the_dashboard(duckdb_file):
+    search = write_search(duckdb_file)
+    ada = store.ensure_reviewer(duckdb_file, "Ada")
+    looking, saved = threading.Event(), threading.Event()
+
+    def look(conn: sa.Connection) -> bool:
+        conn.execute(sa.text("select 1"))
+        looking.set()
+        return saved.wait(30)
+
+    found: list[bool] = []
+    looker = threading.Thread(target=lambda: found.append(store.reading(duckdb_file, look)))
+    looker.start()
+    assert looking.wait(20)
+    store.save_grade(duckdb_file, ada.reviewer_id, Grade(search.ids[0], "A", "t1"))
+    saved.set()
+    looker.join()
+    assert found == [True]
 
 
 def test_a_database_that_has_gone_is_not_made_anew(duckdb_file, tmp_path):
