@@ -97,8 +97,8 @@ def writing(db: str | None, work: Callable[[sa.Connection], _T], patience_s: flo
 def reading(db: str | None, work: Callable[[sa.Connection], _T], patience_s: float = PATIENCE_S) -> _T:
     """Do `work`, which only reads, as patiently as `writing`.
 
-    A DuckDB file is opened as for writing: within one process DuckDB refuses to open it for writing while it is
-    open for reading, and no save may wait for somebody else's long query.
+    A DuckDB file is opened as for writing: within one process DuckDB refuses to open it for writing while it
+    is open for reading, and no save may wait for somebody else's long query.
     """
 
     def once() -> _T:
