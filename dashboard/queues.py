@@ -121,6 +121,7 @@ def mixed(values: Ids, seed: int) -> NDArray[np.uint64]:
 
 
 _orders: OrderedDict[tuple[Any, ...], tuple[float, Order]] = OrderedDict()
+_found: OrderedDict[tuple[Any, ...], dict[str, NDArray[Any]]] = OrderedDict()
 _lock = threading.Lock()
 _making: dict[tuple[Any, ...], threading.Lock] = {}
 
@@ -187,6 +188,7 @@ def forget_orders() -> None:
     """Ask the database anew at the next look."""
     with _lock:
         _orders.clear()
+        _found.clear()
 
 
 def fingerprint(conn: sa.Connection, spec: QueueSpec) -> tuple[Any, ...]:
@@ -209,7 +211,14 @@ def fingerprint(conn: sa.Connection, spec: QueueSpec) -> tuple[Any, ...]:
 
 def _ordered(conn: sa.Connection, spec: QueueSpec, stamp: tuple[Any, ...]) -> Order:
     columns = {"target_id": "int", "probability": "float", "spread": "float", "is_known": "bool"}
-    rows = read_columns(conn, queue_sql(conn, spec), columns)
+    key = (spec.source, spec.model, stamp, str(conn.engine.url))
+    rows = _found.get(key)
+    if rows is None:  # another order of the same queue is only sorted anew
+        rows = read_columns(conn, queue_sql(conn, spec), columns)
+        with _lock:
+            _found[key] = rows
+            while len(_found) > KEEP_ORDERS:
+                _found.popitem(last=False)
     ids, probability = rows["target_id"], rows["probability"]
     if spec.order == "shuffled":
         at = np.argsort(mixed(ids, spec.seed), kind="stable")
