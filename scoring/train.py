@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -173,8 +174,12 @@ def _end_of_epoch(chunk: int, config: TrainConfig) -> int:
 
 
 def seeded(seed: int, chunk: int, device: str | torch.device = "cpu") -> torch.Generator:
-    """Generator of one chunk of a run."""
-    return torch.Generator(device=device).manual_seed((seed << 32) + chunk)
+    """Generator of one chunk of a run: both numbers count.
+
+    A CPU generator uses the low 32 bits of its seed alone, so seed and chunk are hashed into them.
+    """
+    words = np.random.SeedSequence((seed, chunk)).generate_state(1)
+    return torch.Generator(device=device).manual_seed(int(words[0]))
 
 
 def held_out_chunks(

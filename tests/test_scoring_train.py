@@ -16,7 +16,7 @@ from schema.errors import DataError, UserError
 from scoring.card import Scored, calibrate, choose_threshold, finish, fresh_batches, reliability
 from scoring.generate.recipes import PublishedRecipe, RealisticRecipe
 from scoring.registry import get_model
-from scoring.train import TrainConfig, train
+from scoring.train import TEST_SEED, TrainConfig, seeded, train
 
 TINY = TrainConfig(
     model="snr_lae", epochs=2, spectra_per_epoch=512, test_spectra=256, batch_size=64, checkpoint_chunks=1
@@ -112,3 +112,14 @@ def test_the_threshold_reaches_the_precision_asked() -> None:
     hit = test.probability >= threshold
     assert test.label[hit].mean() >= 0.97
     assert torch.is_tensor(model.network().calibration)
+
+
+def test_every_chunk_of_every_seed_has_a_stream_of_its_own() -> None:
+    """Test spectra must not be drawn from the numbers that training spectra were drawn from."""
+    keys = [
+        (seed, chunk) for seed in (1, 2, 1 + TEST_SEED, 2_000_003, 3_000_017) for chunk in (0, 1, 2, 1 << 20)
+    ]
+    first = {key: float(torch.rand((), generator=seeded(*key), dtype=torch.float64)) for key in keys}
+    assert len(set(first.values())) == len(keys)
+    again = torch.rand((), generator=seeded(1, 2), dtype=torch.float64)
+    assert float(again) == first[1, 2]
