@@ -48,7 +48,7 @@ class Annulus(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         light = x[:, 2] * self.ring  # (n, 64, 64), bands i, r, g
         smooth = torch.nn.functional.avg_pool2d(light[:, None], 3, 1, 1)
-        logit: Tensor = 30.0 * (smooth.flatten(1).topk(12).values.mean(1) - 0.5)
+        logit: Tensor = 30.0 * (smooth.flatten(1).topk(12).values.mean(1) - 0.35)
         return logit
 
 

@@ -101,7 +101,8 @@ def measure_population(
         at = time.perf_counter()
         settings = (config.stage, scorer.threshold, n_first, n_second, config.bins)
         key = hashed_id("population", tags[0], scorer.model_id, *settings)
-        tag = f"{tags[0]}-r2-{key & 0xFFFFFFFF:08x}"
+        # a name that does not begin with the first round's, by which that is selected
+        tag = f"r2-{tags[0]}-{key & 0xFFFFFFFF:08x}"
         kept, weight = _second_round(first, config, camera, k, n_second, grids, key)
 
         def make(rows: NDArray[np.int64]) -> Any:

@@ -124,7 +124,8 @@ def in_order(found: Outcomes, n: int, tag: str) -> NDArray[np.int64]:
     """
     place = np.full(n, -1, dtype=np.int64)
     for i, name in enumerate(found.native_id):
-        number = int(str(name).rsplit("-", 1)[1])
+        start, _, digits = str(name).rpartition("-")
+        number = int(digits) if start == tag else n
         if number < n:
             place[number] = i
     if (place < 0).any():
