@@ -19,6 +19,9 @@ from typing import Any
 import psycopg
 import pytest
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # workers fill the cores; threads of torch would only spin
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 from schema.engine import upgrade
 
 REPO = Path(__file__).resolve().parent.parent
