@@ -14,7 +14,7 @@ reviewer = sa.Table(
     col(
         "subject",
         sa.Text,
-        "Issuer and subject of the OIDC sign-in; null for a local reviewer.",
+        "Issuer and subject of the OIDC sign-in; of a local reviewer a hash of the passphrase.",
         ucd="meta.id",
     ),
     col("email", sa.Text, "Address that the sign-in gave.", ucd="meta.email"),
