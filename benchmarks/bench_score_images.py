@@ -27,7 +27,7 @@ from benchmarks.generated_images import add_images, plain_images, varied
 from schema.engine import connect_engine, upgrade
 from scoring.backends import available_cores
 from scoring.models.base import WEIGHTS_DIR
-from scoring.registry import available_models, image_model
+from scoring.registry import available_models, image_model, model_class
 
 PAPER = {"eznet": 50.0, "lensflow": 1700.0}
 
@@ -90,7 +90,7 @@ def main() -> None:
         "--folder", type=Path, default=None, help="where to put the shards and the DuckDB file"
     )
     given = parser.parse_args()
-    names = given.models or list(available_models("image"))
+    names = given.models or [n for n in available_models("image") if model_class(n).kind == "network"]
     with tempfile.TemporaryDirectory(dir=given.folder) as folder:
         databases = {"duckdb": str(Path(folder) / "bench.duckdb")}
         if given.postgresql:

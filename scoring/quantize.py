@@ -81,7 +81,7 @@ def quantised(model: Model) -> tuple[Path, dict[str, Any]]:
 
 
 def _batch(model: Model, n: int, seed: int) -> tuple[Tensor, NDArray[np.bool_]]:
-    """Preprocessed simulated spectra or stamps, half of them lenses, and which."""
+    """Preprocessed simulated spectra or stamps, half or a third of them lenses, and which."""
     from scoring.models.image_base import ImageModel
 
     if isinstance(model, ImageModel):
@@ -93,8 +93,9 @@ def _image_batch(model: ImageModel, n: int, seed: int) -> tuple[Tensor, NDArray[
     """Stamps of the family of instruments that the model is trained on: lenses and what looks like them."""
     from scoring.imaging.sets import simulate, simulated
 
+    each = max(n // 3, 1)
     with tempfile.TemporaryDirectory() as folder:
-        simulate(Path(folder), model.default_recipe, n - n // 2, n // 2, seed)
+        simulate(Path(folder), model.default_recipe, each, each, seed)  # and as many near misses
         lenses, others = simulated(Path(folder))
         parts = [every.inputs(model, np.arange(len(every))) for every in (lenses, others)]
     label = np.repeat([True, False], [len(part) for part in parts])
@@ -212,9 +213,10 @@ def measure(model: Model, int8_path: Path) -> dict[str, Any]:
     graph = core.read_model(str(int8_path))
     graph.reshape([128, *x.shape[1:]])
     request = core.compile_model(graph, "CPU", {"INFERENCE_PRECISION_HINT": "f32"}).create_infer_request()
+    padded = torch.cat([x, x.new_zeros((-len(x) % 128, *x.shape[1:]))])  # the graph takes 128 at a time
     coarse = np.concatenate(
-        [np.asarray(request.infer({0: part.numpy()})[0]).reshape(-1) for part in x.split(128)]
-    )
+        [np.asarray(request.infer({0: part.numpy()})[0]).reshape(-1) for part in padded.split(128)]
+    )[: len(x)]
     found = {}
     for name, logit in (("fp32", exact), ("int8", coarse)):
         cut = np.quantile(logit[~label], 1 - FALSE_POSITIVE_RATE)

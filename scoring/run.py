@@ -7,6 +7,7 @@ the next call takes it up, and several workers may share a run.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import socket
 import time
@@ -266,6 +267,9 @@ def begin_run(
             report.n_todo = n_todo
             return run_id
 
+    for _ in range(3):  # two first commands at once may enter the same selection or model: look again
+        with contextlib.suppress(sa.exc.IntegrityError):
+            return patiently(begin)
     return patiently(begin)
 
 

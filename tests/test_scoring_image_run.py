@@ -242,9 +242,9 @@ def test_two_workers_share_a_run(db: str, tmp_path: Path) -> None:
     n = 300
     fill(db, n)
     _, path = fresh("lensflow", tmp_path)
-    options = ("--weights", str(path), "--backend", "torch", "--chunk", "30")
+    options = ("--weights", str(path), "--backend", "torch", "--chunk", "50")
     workers = [start(db, "lensflow", "all_images", *options) for _ in range(2)]
-    said = [worker.communicate(timeout=180) for worker in workers]
+    said = [worker.communicate(timeout=600) for worker in workers]
     assert [worker.returncode for worker in workers] == [0, 0], said
     assert scored_once(db, n, *ONCE)
     assert sum(json.loads(out)["n_scored"] for out, _ in said) == n
