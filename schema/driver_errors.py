@@ -28,6 +28,8 @@ def translated(exc: BaseException, url: str) -> LensmineError | None:
         holder = re.search(r"PID (\d+)", text)
         by = f"process {holder[1]}" if holder else "another process"
         return TransientError(f"{where} is held by {by}; try again when it has finished")
+    if "Unique file handle conflict" in text:  # another thread is just opening or closing it
+        return TransientError(f"{where} is being opened by another thread; run the same again")
     if "not a valid DuckDB database file" in text:
         return UserError(f"{where} is not a DuckDB database; name another file with --db")
     if "No space left on device" in text or state == "53100":

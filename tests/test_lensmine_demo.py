@@ -89,8 +89,8 @@ def test_what_it_says_to_type_next_works(home: Path) -> None:
     assert name == "LENSMINE_DB"
     for line in commands:
         words = shlex.split(line, comments=True)
-        if words[1] == "score":
-            continue  # a second model, tested elsewhere
+        if words[1] in ("score", "selection-function", "dashboard"):
+            continue  # a second model, minutes of work, a server: tested elsewhere
         done = lensmine_command(*words[1:], cwd=home, LENSMINE_DB=value)
         assert done.returncode == 0, f"{line}: {done.stderr}"
         assert done.stdout.strip()

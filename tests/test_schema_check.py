@@ -77,7 +77,7 @@ def cut_short(db: str) -> None:
 FAULTS: dict[str, tuple[str, Callable[[str], None]]] = {
     "orphan": ("spectrum.target_id -> target", execute("delete from target where target_id = 2")),
     "source file": ("spec_obj.source_file_id -> source_file", execute("delete from source_file")),
-    "view": ("views", execute("drop view candidate")),
+    "view": ("views", execute("drop view image_candidate cascade")),
     "cell": ("target.hpx29", execute("update target set ra_deg = 11 where target_id = 0")),
     "lens cell": ("known_lens_cell covers known_lens", execute("delete from known_lens_cell")),
     "no primary": ("spectrum.is_primary", execute("update spectrum set is_primary = false")),
