@@ -74,6 +74,7 @@ def lenses(
                 progress=advance,
             )  # fmt: skip
             result = dataclasses.asdict(put)
+            result["refused"] = dict(put.refused)  # asdict counts a Counter's pairs
         else:
             from scoring.inject.simulate import simulate_lenses
 
