@@ -18,7 +18,7 @@ from schema.check import check_database
 from schema.engine import connect_engine, upgrade
 from schema.errors import UserError
 from schema.ids import hashed_id
-from schema.tables import calibrator, grade, phot_obj, reviewer, selection_function, target
+from schema.tables import calibrator, cutout, grade, phot_obj, reviewer, selection_function, target
 from schema.upsert import upsert_rows
 from scoring.inject.simulate import simulate_lenses
 from scoring.models.image_base import ImageModel
@@ -65,6 +65,32 @@ class AnnulusModel(ImageModel):
     def build(self) -> nn.Module:
         """The filter."""
         return Annulus(self.config)
+
+
+class Middle(nn.Module):
+    """How bright the middle of a stamp is: every source with light is found."""
+
+    def __init__(self, config: AnnulusConfig) -> None:
+        super().__init__()
+        self.half = int(config.inner)
+
+    def forward(self, x: Tensor) -> Tensor:
+        side, h = x.shape[-1] // 2, self.half
+        logit: Tensor = x[:, :, side - h : side + h, side - h : side + h].mean((1, 2, 3)) + 1.0
+        return logit
+
+
+@register_model("middle_for_tests")
+class MiddleModel(ImageModel):
+    """A filter without weights that takes one band of any instrument."""
+
+    kind = "filter"
+    npix = 64
+    config_class = AnnulusConfig
+
+    def build(self) -> nn.Module:
+        """The filter."""
+        return Middle(self.config)
 
 
 SMALL = MeasureConfig(n=1000, bins=3, bins_line=4, min_per_cell=2)
@@ -272,6 +298,60 @@ def test_corrected_count_divides_by_completeness(db: str) -> None:
     assert found[0]["n_corrected_err"] == pytest.approx(want)
     for r in found[1:]:
         assert (r["n_corrected"], r["n_corrected_err"]) == (None, None)
+
+
+@pytest.mark.parametrize(("option", "camera"), [("acs50", "acs"), ("euclid", "vis")])
+def test_simulated_and_real_cutouts_of_a_camera_have_one_name(db: str, option: str, camera: str) -> None:
+    from benchmarks.generated_images import add_images, plain_images
+    from scoring.run import score
+
+    few = MeasureConfig(
+        mode="population", prior="thesis_grid", instrument=option, n=16, bins=2, bins_line=2, min_per_cell=2
+    )
+    assert measure(db, "middle_for_tests", few, backend="torch").instrument == camera
+    # real cutouts of that camera, and as many of another, all with a radius that the cells cover
+    add_images(db, [("images0", plain_images(12, seed=3))])
+    lo, hi = rows(
+        db,
+        "select min(x_lo), max(x_hi) from completeness where x_name = 'lens_r_eff_arcsec' and y_name is null",
+    )[0].values()
+    radius = 0.5 * (lo + hi)
+    real = [
+        r["target_id"] for r in rows(db, "select target_id from target where not is_injection order by 1")
+    ]
+    with connect_engine(db).begin() as conn:
+        for name, some in ((camera, real[:7]), ("megacam", real[7:])):
+            conn.execute(cutout.update().where(cutout.c.target_id.in_(some)).values(instrument=name))
+        upsert_rows(conn, phot_obj, [{"target_id": t, "r_eff_arcsec": radius} for t in real], ["target_id"])
+    score(db, "middle_for_tests", "all_images", backend="torch")
+    sums = (
+        "select mode, sum(n_candidate) as n from corrected_count "
+        "where x_name = 'lens_r_eff_arcsec' group by mode"
+    )
+    assert rows(db, sums) == [{"mode": "population", "n": 7}]
+    # injections at hand say themselves what they are of
+    some = MeasureConfig(mode="rows", selection="injections", bins=2, bins_line=2, min_per_cell=2)
+    assert measure(db, "middle_for_tests", some, backend="torch").instrument == camera
+    assert {r["mode"]: r["n"] for r in rows(db, sums)} == {"population": 7, "rows": 7}
+    # phot_obj has no magnitude of VIS: no count of candidates by it, rather than one of none
+    by_mag = one(db, "select count(*) from corrected_count where x_name = 'lens_mag'")
+    assert (by_mag == 0) == (camera == "vis")
+
+
+def test_injections_of_two_cameras_are_not_one_selection_function(tmp_path: Path) -> None:
+    file = str(tmp_path / "x.duckdb")
+    upgrade(file)
+    simulate_lenses(file, 8, prior="thesis_grid", seed=1)
+    simulate_lenses(file, 8, prior="thesis_grid", seed=2)
+    with connect_engine(file).begin() as conn:
+        conn.execute(sa.text("update cutout set instrument = 'decam' where shard_row < 4"))
+    with pytest.raises(UserError, match="injections are of instruments decam, hsc; select those of one"):
+        measure(
+            file,
+            "middle_for_tests",
+            MeasureConfig(mode="rows", selection="injections", bins=2, bins_line=2, min_per_cell=2),
+            backend="torch",
+        )
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ selection_function = sa.Table(
         ref="model.model_id",
     ),
     col("stage", sa.Text, "scored, cut or graded: what counts as selected.", ucd="meta.code", nullable=False),
-    col("instrument", sa.Text, "Instrument that was simulated.", ucd="meta.id;instr"),
+    col("instrument", sa.Text, "Instrument that was simulated, as in cutout.", ucd="meta.id;instr"),
     col(
         "mode",
         sa.Text,

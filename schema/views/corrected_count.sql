@@ -1,7 +1,8 @@
 -- One row per model, stage and bin of a parameter that candidates have too: how many real candidates were found, and
 -- how many lenses there are for them, n / p with p the completeness of the bin. Null where p is zero or not known: no
 -- count of found ones says how many there are that cannot be found. Candidates that are no lenses are counted as found
--- at stages scored and cut; at stage graded people have turned them down.
+-- at stages scored and cut; at stage graded people have turned them down. Candidates are those of the instrument that
+-- was simulated; one whose catalogue lacks the parameter is in no bin, and a band that phot_obj lacks has none.
 with bin as (
     select
         cell_id,
@@ -25,6 +26,7 @@ with bin as (
     where
         y_name is null
         and mode in ('population', 'rows')
+        and (x_name <> 'lens_mag' or lower(band) in ('u', 'g', 'r', 'i', 'z', 'y', 'f814w'))
         and x_name in (
             'lens_mag', 'lens_r_eff_arcsec', 'lens_sersic_n', 'lens_ellipticity', 'z_lens', 'z_source',
             'line_flux', 'wave_angstrom'

@@ -9,7 +9,10 @@ ALIASES = {"vis": "euclid"}
 """What a command may call an instrument, beside its name."""
 
 CUTOUT_NAMES = {"euclid": "vis", "acs50": "acs"}
-"""How column cutout.instrument calls an instrument, where that is not its name."""
+"""How the columns `instrument` of cutout and selection_function call it, where that is not its name.
+
+The simulator tells pixel scales apart, a file's header names the camera alone.
+"""
 
 NPIX = {"hsc": 64, "acs": 100, "acs50": 100, "euclid": 101}
 """Side of a stamp [px]: Pourrahmani (2019) for HSC and ACS, the lens-finding challenge for VIS."""
@@ -28,7 +31,7 @@ def find_instrument(name: str) -> Instrument:
 
 
 def cutout_name(instrument: Instrument) -> str:
-    """What column cutout.instrument holds for it."""
+    """What the columns `instrument` of cutout and selection_function hold for it."""
     return CUTOUT_NAMES.get(instrument.name, instrument.name)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from schema.engine import connect_engine
 from schema.errors import UserError
 from schema.ids import hashed_id
-from scoring.inject.setup import band_index, find_instrument, stamp_side
+from scoring.inject.setup import band_index, cutout_name, find_instrument, stamp_side
 from scoring.selfunc.cells import Plane, planes
 from scoring.selfunc.design import Points, refine, spread
 from scoring.selfunc.estimate import Shares, shares
@@ -87,7 +87,7 @@ class Measurement:
     measurement_id : int
         Key shared by its rows.
     model, model_id, stage, mode, instrument, band, threshold
-        Of what.
+        Of what; the instrument as column cutout.instrument calls it, by which candidates are matched.
     planes : list of (Plane, Shares)
         All pairs, then all lines.
     n_injected, n_selected : int
@@ -304,9 +304,8 @@ def _measure_slices(
             (p, shares(cell[mine], p.n_cells, hit[mine], one, one.astype(np.int64), config.min_per_cell))
         )
     recipe = as_recipe(axes, fixed) | {"tags": [r[2] for r in rounds]}
-    return finished(
-        scorer, config, camera.name, camera.bands[k], measured, len(hit), int(hit.sum()), recipe, clock
-    )
+    name, band = cutout_name(camera), camera.bands[k]
+    return finished(scorer, config, name, band, measured, len(hit), int(hit.sum()), recipe, clock)
 
 
 def finished(

@@ -21,12 +21,13 @@ SOURCE = ("source_mag", "source_x_arcsec", "source_y_arcsec", "source_r_eff_arcs
 
 _IMAGE = """
     select target.native_id, injection.z_lens, injection.z_source, injection.recipe, {columns},
-        injection_lens.band, injection_lens.weight, score.probability,
+        injection_lens.band, injection_lens.weight, cutout.instrument, score.probability,
         candidate.target_id is not null as passed,
         {grades}
     from target
     inner join injection on injection.target_id = target.target_id and injection.is_lens
     inner join injection_lens on injection_lens.target_id = target.target_id
+    left join cutout on cutout.target_id = target.target_id and cutout.is_primary
     left join current_image_score as score
         on score.target_id = target.target_id and score.model_id = {model_id}
     left join image_candidate as candidate
@@ -68,6 +69,7 @@ class Outcomes:
     reached : selected at the stage asked for; for stage graded: what reaches the reviewers
     graded, accepted : has a standing grade; A or B
     band : band of the magnitudes
+    instrument : what column cutout.instrument says of all of them; None for spectra
     """
 
     native_id: NDArray[Any]
@@ -78,6 +80,7 @@ class Outcomes:
     graded: NDArray[np.bool_]
     accepted: NDArray[np.bool_]
     band: str | None
+    instrument: str | None = None
 
     def __len__(self) -> int:
         return len(self.native_id)
@@ -121,12 +124,8 @@ def read_outcomes(
     probability = frame["probability"].to_numpy(dtype=float)
     passed = frame["passed"].to_numpy(dtype=bool)
     n = len(frame)
-    bands = sorted(set(frame["band"].dropna())) if "band" in frame else []
-    if len(bands) > 1:
-        raise UserError(
-            f"the injections have magnitudes in bands {', '.join(bands)}; select those of one, for example "
-            "by their name: starts_with(native_id, 'collett2015-hsc')"
-        )
+    band = _only(frame, "band", "have magnitudes in bands")
+    instrument = _only(frame, "instrument", "are of instruments")
     with np.errstate(invalid="ignore"):
         at_threshold = probability >= threshold
     return Outcomes(
@@ -137,8 +136,20 @@ def read_outcomes(
         at_threshold if stage == "scored" else passed,
         frame["graded"].to_numpy(dtype=bool),
         frame["accepted"].to_numpy(dtype=bool),
-        bands[0] if bands else None,
+        band,
+        instrument,
     )
+
+
+def _only(frame: pd.DataFrame, name: str, what: str) -> str | None:
+    """The one value of a column; `UserError` where injections differ in it, None where they have none."""
+    found = sorted(set(frame[name].dropna())) if name in frame else []
+    if len(found) > 1:
+        raise UserError(
+            f"the injections {what} {', '.join(found)}; select those of one, for example "
+            "by their name: starts_with(native_id, 'collett2015-hsc')"
+        )
+    return str(found[0]) if found else None
 
 
 def _read(conn: Any, sql: str) -> pd.DataFrame:

@@ -15,7 +15,7 @@ from scipy.spatial import cKDTree
 from schema.errors import UserError
 from schema.ids import hashed_id
 from scoring.inject.batch import generator
-from scoring.inject.setup import band_index
+from scoring.inject.setup import band_index, cutout_name
 from scoring.inject.simulate import Recipe, population_batch, simulate_lenses
 from scoring.lensing.priors import Population, draw_population
 from scoring.selfunc.cells import Plane, planes
@@ -66,8 +66,8 @@ def measure_rows(db: str | None, scorer: Scorer, config: MeasureConfig, say: Say
     grids = planes(axes, config.bins, config.bins_line)
     measured = [(p, _shares(p, found, np.zeros(len(found), dtype=np.int64), config)) for p in grids]
     n, k = len(found), int(_selected(found, config).sum())
-    instrument = config.instrument if scorer.model.modality == "image" else None
-    return finished(scorer, config, instrument, found.band, measured, n, k, {"axes": _ends(axes)}, clock)
+    note = {"axes": _ends(axes)}
+    return finished(scorer, config, found.instrument, found.band, measured, n, k, note, clock)
 
 
 def measure_population(
@@ -122,7 +122,8 @@ def measure_population(
     measured = [(p, _shares(p, found, stratum, config)) for p in grids]
     n, hit = len(found), int(_selected(found, config).sum())
     note = {"axes": _ends(axes), "tags": tags}
-    return finished(scorer, config, camera.name, camera.bands[k], measured, n, hit, note, clock)
+    name = cutout_name(camera)
+    return finished(scorer, config, name, camera.bands[k], measured, n, hit, note, clock)
 
 
 def _through(
@@ -249,6 +250,7 @@ def subset(found: Outcomes, index: NDArray[Any]) -> Outcomes:
         found.graded[index],
         found.accepted[index],
         found.band,
+        found.instrument,
     )
 
 
@@ -267,4 +269,5 @@ def joined(a: Outcomes, b: Outcomes) -> Outcomes:
         both("graded"),
         both("accepted"),
         a.band,
+        a.instrument,
     )
