@@ -85,6 +85,10 @@ def train(
         int | None,
         typer.Option("--batch-size", min=2, help="Images: of both classes; default: the model's own."),
     ] = None,
+    how: Annotated[
+        str | None,
+        typer.Option("--how", help="Images: published, or today (AdamW, one cycle); default: the model's."),
+    ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", help="Images: folder of the simulated ones; default: OUT/images.")
     ] = None,
@@ -127,7 +131,7 @@ def train(
                 test_lenses=test_lenses, test_ordinary=test_ordinary, positives=positives,
                 negatives=negatives, tracers=tuple(tracers or ()), epochs=epochs, per_epoch=per_epoch,
                 batch_size=batch_size, learning_rate=learning_rate, init=init, seed=seed, data=data,
-                resume=resume, device=device, quick=quick, db=db,
+                resume=resume, device=device, quick=quick, db=db, how=how,
             )
         )  # fmt: skip
         _print_card(model, folder, card, image_summary(card), as_json)

@@ -115,6 +115,9 @@ def unusable(pixels: Tensor) -> tuple[Tensor, Tensor]:
     if not pixels.is_floating_point():
         low, high = pixels.flatten(2).aminmax(dim=2)
         return torch.zeros(len(pixels), dtype=torch.bool), (low == high).any(1)
+    low, high = pixels.flatten(2).aminmax(dim=2)  # NaN where a pixel is
+    if bool(torch.isfinite(low).all() & torch.isfinite(high).all()):
+        return torch.zeros(len(pixels), dtype=torch.bool, device=pixels.device), (low == high).any(1)
     good = torch.isfinite(pixels).flatten(2)
     few = (good.float().mean(2) < MIN_GOOD_FRACTION).any(1)
     values = pixels.flatten(2)

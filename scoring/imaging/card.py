@@ -74,7 +74,7 @@ def finish(
         "calibration": f"Platt, at a share of lenses of {BASE_RATE:g}, on images held back from training",
         "metrics": {
             "simulated": {
-                **simulated_figures(lens, other, test[1].kind),
+                **simulated_figures(lens, other, test[1].kind, test[0].observable),
                 "conspicuous_tracers_among_ordinary": figures(plain, other[test[1].kind == 1]),
             },
             "real": real_figures(model, real, other[test[1].kind == 1]),

@@ -51,6 +51,7 @@ def figures(positive: Logits, negative: Logits, resamples: int = RESAMPLES) -> d
         "auc": roc_area,
         "ranking_performance": ranking_performance,
         "inspected_for_all": inspected_for_all,
+        "inspected_for_99_percent": lambda y, s: inspected_for_all(y, s, 0.99),
         "inspected_for_90_percent": lambda y, s: inspected_for_all(y, s, 0.9),
     }
     for rate in FALSE_POSITIVE_RATES:
@@ -75,10 +76,17 @@ def figures(positive: Logits, negative: Logits, resamples: int = RESAMPLES) -> d
     return out
 
 
-def simulated_figures(positive: Logits, negative: Logits, kind: NDArray[np.int8]) -> dict[str, Any]:
-    """Figures of the simulated task: tracers among ordinary sources, and lenses against near misses."""
+def simulated_figures(
+    positive: Logits, negative: Logits, kind: NDArray[np.int8], observable: NDArray[np.bool_] | None = None
+) -> dict[str, Any]:
+    """Figures of the simulated task: tracers among ordinary sources, and lenses against near misses.
+
+    observable : those of the tracers that Collett (2015) counts as observable, shape (len(positive),)
+    """
     near = np.isin(kind, [KINDS.index("bare"), KINDS.index("beside")])
     out = {"tracers_among_ordinary": figures(positive, negative[~near])}
+    if observable is not None and observable.any() and not observable.all():
+        out["observable_tracers_among_ordinary"] = figures(positive[observable], negative[~near])
     if near.any():
         out["against_near_misses"] = figures(positive, negative[near])
         for name in ("bare", "beside"):

@@ -15,7 +15,7 @@ from torch import nn
 from schema.errors import UserError
 from scoring.imaging import train
 from scoring.imaging.card import finish
-from scoring.imaging.scenes import KINDS, MIXES, family
+from scoring.imaging.scenes import KINDS, LEARN, MIXES, family
 from scoring.imaging.selected import selected_images
 from scoring.imaging.sets import ImageSet, Prepared, simulate, simulated
 from scoring.imaging.train import FitConfig, fit
@@ -54,6 +54,7 @@ class ImageTrainRequest:
     epochs, batch_size, learning_rate : of training
     per_epoch : positives of an epoch
     data : folder of the simulated images, which several models may share
+    how : ``published`` as the model's paper says, ``today`` with one cycle of AdamW; None for the model's own
     """
 
     model: str
@@ -77,6 +78,7 @@ class ImageTrainRequest:
     device: str = "auto"
     quick: bool = False
     db: str | None = None
+    how: str | None = None
 
     def command(self) -> str:
         """The command that repeats this run."""
@@ -84,7 +86,7 @@ class ImageTrainRequest:
         default = ImageTrainRequest(self.model, self.out)
         for option in (
             "recipe", "lenses", "ordinary", "test_lenses", "test_ordinary", "positives", "negatives",
-            "epochs", "per_epoch", "batch_size", "learning_rate", "init", "seed",
+            "how", "epochs", "per_epoch", "batch_size", "learning_rate", "init", "seed",
         ):  # fmt: skip
             value = getattr(self, option)
             if value is not None and value != getattr(default, option):
@@ -94,8 +96,17 @@ class ImageTrainRequest:
         return shlex.join(words)
 
 
-def published_config(name: str) -> FitConfig:
-    """How a model is trained unless told otherwise: as its paper says, or as one does today."""
+def published_config(name: str, how: str | None = None) -> FitConfig:
+    """How a model is trained: as its paper says, or as one does today.
+
+    Raises
+    ------
+    UserError  `how` is neither ``published`` nor ``today``
+    """
+    if how == "today":
+        return train.TODAY
+    if how not in (None, "published"):
+        raise UserError(f"no way to train is called {how!r}; choose from published, today")
     if name.startswith("eznet"):
         return train.PUBLISHED_EZNET
     return train.PUBLISHED_LENSFLOW if name == "lensflow" else train.TODAY
@@ -117,7 +128,7 @@ def run_image_training(request: ImageTrainRequest) -> dict[str, Any]:
         raise UserError(f"{request.model} is a filter: it has no weights to train")
     name = request.recipe or model.default_recipe
     family(name)
-    config = published_config(request.model)
+    config = published_config(request.model, request.how)
     changes = {
         key: value
         for key, value in (
@@ -130,8 +141,16 @@ def run_image_training(request: ImageTrainRequest) -> dict[str, Any]:
     }
     config = replace(config, seed=request.seed, **changes)  # type: ignore[arg-type]
     torch.manual_seed(request.seed)
-    if request.init is not None and not request.resume:
+    began = {}
+    if request.init is not None:
         model.load(request.init)
+        began = {
+            "started_from": {
+                "weights_hash": model.weights_hash,
+                "command": model.card.get("command"),
+                "images_seen": model.card.get("training", {}).get("images_seen"),
+            }
+        }
     data = request.data or request.out / "images"
     device = _device(request.device)
 
@@ -144,7 +163,7 @@ def run_image_training(request: ImageTrainRequest) -> dict[str, Any]:
     cache = data / "inputs" / f"{model.name}-{model.preprocessing_hash[:8]}"
     every_lens = Prepared(lens, model, cache / "lens.npy")
     every_other = Prepared(other, model, cache / "other.npy")
-    if request.model == "lensflow" and request.init is None and not request.resume:
+    if request.model == "lensflow" and config.transferred < 1 and request.init is None and not request.resume:
         _pretrain(model, every_other, other.kind, other_fit, config, device)
     some_other = rng.choice(other_held, min(1200, len(other_held)), False)
     history = fit(
@@ -157,11 +176,13 @@ def run_image_training(request: ImageTrainRequest) -> dict[str, Any]:
         "seed": request.seed,
         "training": {
             **asdict(config),
+            "how": request.how or ("published" if config.schedule != "one_cycle" else "today"),
             "published_epochs": published_config(request.model).epochs,
             "images_seen": len(history)
             * (1 + config.negatives)
             * min(len(lens_fit), config.positives or len(lens_fit)),
             "last_epoch": history[-1] if history else {},
+            **began,
         },
         "data": _describe(request, name, len(lens), len(other)),
     }
@@ -226,7 +247,8 @@ def _training_images(
 ) -> tuple[ImageSet, ImageSet]:
     """Positives and negatives: simulated, and real where selections name some."""
     folder = data / "train"
-    simulate(folder, name, request.lenses, request.ordinary if request.negatives is None else 0, request.seed)
+    n_ordinary = request.ordinary if request.negatives is None else 0
+    simulate(folder, name, request.lenses, n_ordinary, request.seed, LEARN[name])
     lens, other = simulated(folder)
     if request.negatives is not None:
         real = selected_images(request.db, request.negatives, model)
@@ -280,7 +302,7 @@ def _describe(request: ImageTrainRequest, name: str, n_lens: int, n_other: int) 
     from scoring.imaging.scenes import describe
 
     return {
-        "simulated": describe(name),
+        "simulated": describe(name, LEARN[name]),
         "lenses": n_lens if request.positives is None else f"{n_lens} of selection {request.positives}",
         "negatives": n_other,
         "survey_sources": "simulated" if request.negatives is None else f"selection {request.negatives}",

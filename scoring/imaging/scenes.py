@@ -77,7 +77,8 @@ class Mix:
     ----------
     near_lenses : share of lenses beyond redshift 0.35 that are left out (of the bare and beside ones too),
         since the galaxies of targeted observations are near
-    bright_arcs : share of lenses with a source brighter by up to 2 magnitudes, as those that are found first
+    bright_arcs : share of lenses with a brighter source, as those that are found first
+    brighter : by up to this, evenly drawn [mag]
     field_galaxies : share of ordinary sources made of field galaxies instead of galaxies as the lenses'
     min_snr : signal to noise of the arcs below which a lens is not shown
     min_theta : least Einstein radius [arcsec]
@@ -90,6 +91,7 @@ class Mix:
 
     near_lenses: float = 0.6
     bright_arcs: float = 0.5
+    brighter: float = 2.0
     field_galaxies: float = 0.3
     min_snr: float = 15.0
     min_theta: float = 0.4
@@ -105,6 +107,9 @@ MIXES: dict[str, Mix] = {
     ),
 }
 """What is drawn for each family."""
+
+LEARN: dict[str, Mix] = {name: replace(mix, bright_arcs=0.6, brighter=3.0) for name, mix in MIXES.items()}
+"""What networks learn from: more arcs that are easy to see, from which learning starts."""
 
 NEAR_Z = 0.35
 MODEL_ERROR = 0.05
@@ -157,11 +162,54 @@ def vary(view: View, generator: torch.Generator) -> Instrument:
 
 
 class Drawn(NamedTuple):
-    """Lenses whose arcs can be seen, and their light apart: each of shape (n, bands, npix, npix), counts."""
+    """Lenses whose arcs can be seen, and their light apart, each of shape (n, bands, npix, npix) in counts.
+
+    `truth` holds the columns of `TRUTH`, shape (n, 6).
+    """
 
     scene: LensScene
     lens: Tensor
     arcs: Tensor
+    truth: Tensor
+
+
+TRUTH = (
+    "theta_e_arcsec", "source_r_eff_arcsec", "magnification", "arc_snr", "seeing_arcsec",
+    "best_seeing_arcsec",
+)  # fmt: skip
+"""What is kept of each lens; signal to noise and seeing are of the band in which the arcs stand out most."""
+OBSERVABLE_SNR, OBSERVABLE_MAGNIFICATION, OBSERVABLE_SEPARATION = 20.0, 3.0, 1.2
+
+
+def observable(truth: Tensor) -> Tensor:
+    """Lenses that Collett (2015, ApJ 811, 20, section 4) counts as discoverable in principle.
+
+    Images apart, ``theta_e^2 > r_s^2 + (s/2)^2``; an arc, ``mu r_s > s`` and ``mu > 3``; and a signal to
+    noise above 20. As in the prior ``collett2015`` also ``theta_e > 1.2 s`` in the best seeing.
+
+    Parameters
+    ----------
+    truth : Tensor, shape (n, 6)  columns of `TRUTH`
+
+    Returns
+    -------
+    Tensor of bool, shape (n,)
+    """
+    theta_e, r_s, mu, snr, seeing, best = truth.unbind(1)
+    apart = (theta_e**2 > r_s**2 + (seeing / 2) ** 2) & (theta_e > OBSERVABLE_SEPARATION * best)
+    arc = (mu * r_s > seeing) & (mu > OBSERVABLE_MAGNIFICATION)
+    return apart & arc & (snr > OBSERVABLE_SNR)
+
+
+def total_snr(light: Tensor, variance: Tensor) -> Tensor:
+    """Signal to noise of light summed over the pixels that make it greatest, as Collett (2015) has it.
+
+    light, variance : Tensor, shape (n, bands, h, w); returns shape (n, bands)
+    """
+    light, variance = light.flatten(2), variance.flatten(2)
+    order = (light / variance.sqrt()).argsort(dim=2, descending=True)
+    signal, noise = light.gather(2, order).cumsum(2), variance.gather(2, order).cumsum(2).sqrt()
+    return (signal / noise).amax(2)
 
 
 def draw_scene(n: int, instrument: Instrument, npix: int, dice: Dice, mix: Mix) -> tuple[LensScene, Light]:
@@ -182,7 +230,7 @@ def draw_scene(n: int, instrument: Instrument, npix: int, dice: Dice, mix: Mix) 
     seen &= dice.below(m, torch.where(z < NEAR_Z, 1.0, 1.0 - mix.near_lenses))
     bx, by = dice.disc(m)
     magnification = 2 / torch.sqrt(bx**2 + by**2 + 0.5 * (source.r_eff / theta_e.clamp_min(1e-3)) ** 2 + 1e-6)
-    boost = torch.where(dice.below(m, mix.bright_arcs), dice.uniform(m, 0.0, 2.0), torch.zeros(m))
+    boost = torch.where(dice.below(m, mix.bright_arcs), dice.uniform(m, 0.0, mix.brighter), torch.zeros(m))
     flux = magnification[:, None] * 10 ** (
         -0.4 * (source.mags(instrument) - torch.tensor(instrument.zero_point))
     )
@@ -229,23 +277,38 @@ def draw_lenses(n: int, instrument: Instrument, npix: int, generator: torch.Gene
         arcs: Tensor = render(scene, instrument, npix=npix, components="source").float()
         variance = sigma**2 + (lens + arcs).clamp_min(0.0) / gain + (MODEL_ERROR * lens) ** 2
         seen = (arcs.square() / variance).sum((2, 3)).amax(1).sqrt() > mix.min_snr
-        kept.append(Drawn(scene[seen], lens[seen], arcs[seen]))
-        have += int(seen.sum())
+        scene, lens, arcs = scene[seen], lens[seen], arcs[seen]
+        kept.append(Drawn(scene, lens, arcs, truth_of(scene, arcs, variance[seen], instrument)))
+        have += len(scene)
     return Drawn(
         LensScene.cat([k.scene for k in kept])[:n],
-        torch.cat([k.lens for k in kept])[:n],
-        torch.cat([k.arcs for k in kept])[:n],
+        *(torch.cat(values)[:n] for values in zip(*(k[1:] for k in kept), strict=True)),
     )
+
+
+def truth_of(scene: LensScene, arcs: Tensor, variance: Tensor, instrument: Instrument) -> Tensor:
+    """Columns of `TRUTH` for lenses with arcs (n, bands, h, w) [counts] on noise of that variance."""
+    snr, band = total_snr(arcs, variance).max(1)
+    unlensed = 10 ** (-0.4 * (scene.source_mag - torch.tensor(instrument.zero_point)))
+    flux = arcs.sum((2, 3)) / unlensed  # (n, bands): the same in all but for noise of the PSF's edges
+    seeing = torch.tensor(instrument.psf_fwhm_arcsec)
+    return torch.stack(
+        [
+            scene.theta_e, scene.source_r_eff, flux.gather(1, band[:, None])[:, 0], snr, seeing[band],
+            seeing.min().expand(len(snr)),
+        ],
+        dim=1,
+    ).float()  # fmt: skip
 
 
 def lens_chunk(
     n: int, instrument: Instrument, npix: int, generator: torch.Generator, mix: Mix
-) -> dict[str, Tensor]:
+) -> tuple[dict[str, Tensor], Tensor]:
     """n lenses, and n images of their galaxies without lensing: half alone, half with a source beside them.
 
     The source beside a galaxy has the flux of its arcs and one to two times its own size, so neither
     brightness nor colour tells. All lie among neighbours of their own. Each Tensor is noiseless, (m,
-    bands, npix, npix).
+    bands, npix, npix). Beside them the truth of the lenses, `TRUTH`.
     """
     drawn = draw_lenses(n, instrument, npix, generator, mix)
     half = n // 2
@@ -267,7 +330,8 @@ def lens_chunk(
         "bare": drawn.lens[:half],
         "beside": drawn.lens[half:] + source * ratio[:, :, None, None],
     }
-    return {kind: x + render_environment(len(x), instrument, npix, generator) for kind, x in images.items()}
+    among = {kind: x + render_environment(len(x), instrument, npix, generator) for kind, x in images.items()}
+    return among, drawn.truth
 
 
 def take_picture(images: Tensor, instrument: Instrument, view: View, generator: torch.Generator) -> Tensor:
@@ -302,11 +366,14 @@ def correlate(noise: Tensor, sigma_px: float) -> Tensor:
     return torch.nn.functional.conv2d(flat, kernel[None, None]).reshape(noise.shape)
 
 
-def lenses(n: int, view: View, mix: Mix, generator: torch.Generator) -> dict[str, Tensor]:
-    """Images of n lenses and n near misses by kind, (m, bands, npix, npix), in units of the sky's noise."""
+def lenses(n: int, view: View, mix: Mix, generator: torch.Generator) -> tuple[dict[str, Tensor], Tensor]:
+    """Images of n lenses and n near misses by kind, and the truth of the lenses (`TRUTH`).
+
+    The images have shape (m, bands, npix, npix), in units of the sky's noise.
+    """
     instrument = vary(view, generator)
-    made = lens_chunk(n, instrument, view.npix + SLACK, generator, mix)
-    return {kind: take_picture(x, instrument, view, generator) for kind, x in made.items()}
+    made, truth = lens_chunk(n, instrument, view.npix + SLACK, generator, mix)
+    return {kind: take_picture(x, instrument, view, generator) for kind, x in made.items()}, truth
 
 
 def central_galaxies(n: int, instrument: Instrument, npix: int, dice: Dice, mix: Mix) -> Light:

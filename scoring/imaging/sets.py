@@ -15,7 +15,20 @@ from torch import Tensor
 
 from schema.errors import DataError
 from schema.image_shards import percentile_stamp
-from scoring.imaging.scenes import CHUNK, KINDS, MIXES, Mix, View, describe, family, lenses, ordinary, stream
+from scoring.imaging.scenes import (
+    CHUNK,
+    KINDS,
+    MIXES,
+    TRUTH,
+    Mix,
+    View,
+    describe,
+    family,
+    lenses,
+    observable,
+    ordinary,
+    stream,
+)  # fmt: skip
 from scoring.light.instruments import get_instrument
 
 if TYPE_CHECKING:
@@ -35,12 +48,14 @@ class Part:
     bands : names of the second axis
     pixscale : width of a pixel [arcsec], or None
     kind : ndarray of int8, shape (n,)  index into `scoring.imaging.scenes.KINDS`; -1 where unknown
+    truth : ndarray, shape (n, 6), or None  columns of `scoring.imaging.scenes.TRUTH`, of simulated lenses
     """
 
     pixels: NDArray[Any]
     bands: tuple[str, ...]
     pixscale: float | None
     kind: NDArray[np.int8]
+    truth: NDArray[np.float32] | None = None
 
 
 class ImageSet:
@@ -63,6 +78,17 @@ class ImageSet:
         """Kind of every image, shape (n,)."""
         return np.concatenate([part.kind for part in self.parts]) if self.parts else np.zeros(0, np.int8)
 
+    @property
+    def observable(self) -> NDArray[np.bool_]:
+        """Which simulated lenses Collett (2015) counts as observable; all where no truth is known."""
+        known = [
+            observable(torch.from_numpy(part.truth)).numpy()
+            if part.truth is not None
+            else np.ones(len(part.pixels), np.bool_)
+            for part in self.parts
+        ]
+        return np.concatenate(known) if known else np.zeros(0, np.bool_)
+
     def inputs(self, model: ImageModel, index: NDArray[np.int64]) -> Tensor:
         """What the model's network sees of some images, shape (len(index), channels, npix, npix)."""
         out: Tensor | None = None
@@ -83,7 +109,8 @@ class ImageSet:
         for first, part in zip(self.first, self.parts, strict=False):
             at = index[(index >= first) & (index < first + len(part.pixels))] - first
             if len(at):
-                parts.append(Part(part.pixels[at], part.bands, part.pixscale, part.kind[at]))
+                truth = part.truth[at] if part.truth is not None else None
+                parts.append(Part(part.pixels[at], part.bands, part.pixscale, part.kind[at], truth))
         return ImageSet(parts)
 
     def __add__(self, other: ImageSet) -> ImageSet:
@@ -196,13 +223,18 @@ def _fill(folder: Path, stem: str, total: int, view: View, mix: Mix, key: tuple[
         kind: _open(folder / f"{view.instrument}-{kind}.npy", (n, *shape), at > 0)
         for kind, n in kinds.items()
     }
+    true = None
+    if "lens" in kinds:
+        true = _open(folder / f"{view.instrument}-truth.npy", (total, len(TRUTH)), at > 0, np.float32)
     filled = dict.fromkeys(kinds, 0) if not at else json.loads(done.with_suffix(".json").read_text())
     while at < total:
         generator, n = stream(*key, at // CHUNK), min(CHUNK, total - at)
         if "ordinary" in kinds:
             made = {"ordinary": ordinary(n, view, mix, generator)}
         else:
-            made = lenses(n, view, mix, generator)
+            made, truth = lenses(n, view, mix, generator)
+            if true is not None:
+                true[at : at + n] = truth.numpy()
         for kind, images in made.items():
             images = images[: kinds[kind] - filled[kind]]
             files[kind][filled[kind] : filled[kind] + len(images)] = images.clamp(-6e4, 6e4).half().numpy()
@@ -212,10 +244,10 @@ def _fill(folder: Path, stem: str, total: int, view: View, mix: Mix, key: tuple[
         done.write_text(str(at))
 
 
-def _open(path: Path, shape: tuple[int, ...], there: bool) -> NDArray[np.float16]:
+def _open(path: Path, shape: tuple[int, ...], there: bool, dtype: Any = np.float16) -> NDArray[Any]:
     if there:
         return np.lib.format.open_memmap(path, "r+")
-    return np.lib.format.open_memmap(path, "w+", np.float16, shape)
+    return np.lib.format.open_memmap(path, "w+", dtype, shape)
 
 
 def simulated(folder: Path) -> tuple[ImageSet, ImageSet]:
@@ -234,5 +266,7 @@ def simulated(folder: Path) -> tuple[ImageSet, ImageSet]:
             pixels = np.load(folder / f"{view.instrument}-{kind}.npy", mmap_mode="r")[:n]
             bands = get_instrument(view.instrument).bands
             number = np.full(n, KINDS.index(kind), np.int8)
-            sets[kind == "lens"].append(Part(pixels, bands, view.pixel_scale_arcsec, number))
+            path = folder / f"{view.instrument}-truth.npy"
+            truth = np.load(path)[:n].astype(np.float32) if kind == "lens" and path.is_file() else None
+            sets[kind == "lens"].append(Part(pixels, bands, view.pixel_scale_arcsec, number, truth))
     return ImageSet(sets[True]), ImageSet(sets[False])

@@ -92,17 +92,35 @@ def match_histogram(x: Tensor) -> Tensor:
     Tensor, shape (n, 1, h, w)  0 to 1; equal pixels get equal values, that of their middle rank
     """
     flat = x.flatten(1)
-    ordered, place = flat.sort(dim=1)
-    new = ordered[:, 1:] != ordered[:, :-1]
+    height, place = sort(flat)
     table = _template(flat.shape[1]).to(x)
-    if bool(new.all()):
-        return torch.empty_like(flat).scatter_(1, place, table.expand_as(flat)).reshape(x.shape)
-    group = torch.cat([torch.zeros_like(place[:, :1]), new.cumsum(1)], dim=1)  # equal pixels share a number
-    rank = torch.arange(flat.shape[1], device=x.device, dtype=torch.float64).expand_as(flat)
-    zero = torch.zeros_like(rank)
-    middle = zero.scatter_add(1, group, rank) / zero.scatter_add(1, group, torch.ones_like(rank)).clamp_min(1)
-    value = table[middle.round().long().gather(1, group)]
+    value = table.repeat(len(flat), 1)
+    tied = (height[:, 1:] == height[:, :-1]).flatten().nonzero()[:, 0]  # with the next of its row
+    if len(tied):
+        tied += tied // (flat.shape[1] - 1)  # numbers of pixels in rising order, row after row
+        first = torch.ones_like(tied, dtype=torch.bool)
+        first[1:] = tied[1:] != tied[:-1] + 1
+        run = first.cumsum(0) - 1
+        length = torch.bincount(run)
+        middle = (tied[first] % flat.shape[1] + length.double() / 2).round().long()
+        value.view(-1)[tied] = value.view(-1)[tied + 1] = table[middle][run]
     return torch.empty_like(flat).scatter_(1, place, value).reshape(x.shape)
+
+
+def sort(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row in rising order, and where its values were; x has shape (n, up to 2^31).
+
+    On the CPU numpy sorts whole numbers with vector instructions, so value and place are packed into one:
+    the bits of a float32, turned for negative ones, rise with its value. What is returned for the values then
+    are these numbers.
+    """
+    if x.is_cuda or x.dtype != torch.float32:
+        return tuple(x.sort(dim=1))  # type: ignore[return-value]
+    bits = (x + 0.0).view(torch.int32)  # -0 becomes 0
+    key = bits.bitwise_xor(bits.bitwise_right_shift(31).bitwise_and_(0x7FFFFFFF)).long()
+    key.bitwise_left_shift_(31).bitwise_or_(torch.arange(x.shape[1]))
+    key.numpy().sort(axis=1)
+    return key.bitwise_right_shift(31), key.bitwise_and_(0x7FFFFFFF)
 
 
 @register_model("lensflow")
@@ -115,7 +133,7 @@ class LensFlow(ImageModel):
     npix = 100
     field_arcsec = 6.0
     default_recipe = "space"
-    preprocessing = (match_histogram, default_template)
+    preprocessing = (match_histogram, sort, default_template)
     config_class = LensFlowConfig
     config: LensFlowConfig
 
