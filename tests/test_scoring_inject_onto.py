@@ -12,7 +12,7 @@ import sqlalchemy as sa
 import torch
 from typer.testing import CliRunner
 
-from schema.engine import connect_engine, shard_root, upgrade
+from schema.engine import connect_engine, shard_root
 from schema.errors import DataError, UserError
 from schema.healpix import hpx29
 from schema.ids import hashed_id
@@ -158,35 +158,31 @@ def test_photon_noise_is_that_of_the_arcs() -> None:
     ],
 )
 def test_cutouts_of_unknown_calibration_are_refused_with_the_reason(
-    tmp_path: Path, change: dict[str, Any], reason: str
+    db: str, change: dict[str, Any], reason: str
 ) -> None:
-    file = str(tmp_path / "x.duckdb")
-    upgrade(file)
-    add_hosts(file, [{}, change])
-    done = inject_onto(file, "hosts")
+    add_hosts(db, [{}, change])
+    done = inject_onto(db, "hosts")
     assert done.n_lenses == 1
     assert done.refused == {reason: 1}
-    add_selection(file, "bad", "native_id = 'g1'")
+    add_selection(db, "bad", "native_id = 'g1'")
     with pytest.raises(UserError, match=f"1 {reason}: "):
-        inject_onto(file, "bad")
+        inject_onto(db, "bad")
 
 
-def test_gain_comes_from_unit_exposure_instrument_or_option(tmp_path: Path) -> None:
-    file = str(tmp_path / "x.duckdb")
-    upgrade(file)
+def test_gain_comes_from_unit_exposure_instrument_or_option(db: str) -> None:
     changes: list[dict[str, Any]] = [
         {"zeropoint": {"g": 24.5, "r": 27.0, "i": 27.0}},
         {"unit": "electrons/s", "exposure_s": {"g": 600.0, "r": 600.0, "i": 1200.0}},
         {"unit": "ELECTRONS"},
     ]
-    add_hosts(file, changes)
-    groups, _ = find_hosts(file, "hosts")
+    add_hosts(db, changes)
+    groups, _ = find_hosts(db, "hosts")
     gains = {g.hosts[0].native_id: g.camera.gain for g in groups}
     assert gains["g0"][0] == pytest.approx(HSC_WIDE.gain[0] * 10)
     assert gains["g0"][1:] == pytest.approx(HSC_WIDE.gain[1:])
     assert gains["g1"] == (600.0, 600.0, 1200.0)
     assert gains["g2"] == (1.0, 1.0, 1.0)
-    groups, _ = find_hosts(file, "hosts", gain=2.5)
+    groups, _ = find_hosts(db, "hosts", gain=2.5)
     assert {g.camera.gain for g in groups} == {(2.5, 2.5, 2.5)}
 
 
@@ -213,15 +209,13 @@ def test_kernels_from_files(tmp_path: Path) -> None:
         read_kernel(tmp_path / "missing.fits")
 
 
-def test_the_psf_file_of_a_cutout_is_used(tmp_path: Path) -> None:
-    file = str(tmp_path / "x.duckdb")
-    upgrade(file)
+def test_the_psf_file_of_a_cutout_is_used(db: str, tmp_path: Path) -> None:
     np.save(tmp_path / "psf.npy", gaussian_psf(9.0, 31).numpy())
-    add_hosts(file, [{"psf_path": str(tmp_path / "psf.npy")}])
-    groups, _ = find_hosts(file, "hosts")
+    add_hosts(db, [{"psf_path": str(tmp_path / "psf.npy")}])
+    groups, _ = find_hosts(db, "hosts")
     torch.testing.assert_close(groups[0].psf, gaussian_psf(9.0, 31))
-    inject_onto(file, "hosts")
-    assert one(file, "select c.psf_path from cutout c join target t using (target_id) where t.survey = 'sim'")
+    inject_onto(db, "hosts")
+    assert one(db, "select c.psf_path from cutout c join target t using (target_id) where t.survey = 'sim'")
 
 
 def test_background_does_not_see_smooth_light() -> None:
@@ -232,16 +226,14 @@ def test_background_does_not_see_smooth_light() -> None:
     assert background(image).mean() == pytest.approx(1.0, rel=0.25)
 
 
-def test_command_names_what_was_refused(tmp_path: Path) -> None:
+def test_command_names_what_was_refused(db: str) -> None:
     from lensmine import app
 
-    file = str(tmp_path / "x.duckdb")
-    upgrade(file)
-    add_hosts(file, [{}, {"zeropoint": None}])
-    shown = CliRunner().invoke(app, ["simulate", "lenses", "--onto", "hosts", "--db", file]).stdout
+    add_hosts(db, [{}, {"zeropoint": None}])
+    shown = CliRunner().invoke(app, ["simulate", "lenses", "--onto", "hosts", "--db", db]).stdout
     assert "1 lenses injected" in shown
     assert "refused 1: the zero point of a band is unknown" in shown
     result = json.loads(
-        CliRunner().invoke(app, ["simulate", "lenses", "--onto", "hosts", "--db", file, "--json"]).stdout
+        CliRunner().invoke(app, ["simulate", "lenses", "--onto", "hosts", "--db", db, "--json"]).stdout
     )
     assert (result["n_existing"], result["refused"]) == (1, {"zero_point": 1})

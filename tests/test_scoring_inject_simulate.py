@@ -103,13 +103,9 @@ def test_the_same_seed_gives_the_same_pixels_in_another_database(tmp_path: Path)
 
 
 def test_a_killed_call_leaves_a_shard_that_the_next_one_takes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    db: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from schema.engine import upgrade
     from scoring.inject import rows as module
-
-    file = str(tmp_path / "x.duckdb")
-    upgrade(file)
 
     def killed(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
@@ -117,24 +113,20 @@ def test_a_killed_call_leaves_a_shard_that_the_next_one_takes(
     with monkeypatch.context() as patch:
         patch.setattr(module, "upsert_rows", killed)
         with pytest.raises(KeyboardInterrupt):
-            simulate_lenses(file, 6, seed=3)
-    assert one(file, "select count(*) from target") == 0
-    assert len(list(shard_root(file).iterdir())) == 1
-    assert simulate_lenses(file, 6, seed=3).n_lenses == 6
-    shard = next(shard_root(file).iterdir())
+            simulate_lenses(db, 6, seed=3)
+    assert one(db, "select count(*) from target") == 0
+    assert len(list(shard_root(db).iterdir())) == 1
+    assert simulate_lenses(db, 6, seed=3).n_lenses == 6
+    shard = next(shard_root(db).iterdir())
     image = ImageShard(shard).read("image", slice(0, 6))
-    found = rows(file, "select content_hash from cutout order by shard_row")
+    found = rows(db, "select content_hash from cutout order by shard_row")
     assert [row["content_hash"] for row in found] == pixel_hashes(image)
 
 
 @pytest.mark.parametrize(("name", "bands", "npix"), [("acs", "F814W", 100), ("vis", "VIS", 101)])
-def test_one_band_instruments(tmp_path: Path, name: str, bands: str, npix: int) -> None:
-    from schema.engine import upgrade
-
-    file = str(tmp_path / "x.duckdb")
-    upgrade(file)
-    simulate_lenses(file, 4, instrument=name, n_nonlenses=2)
-    found = rows(file, "select instrument, bands, ny, nx from cutout")
+def test_one_band_instruments(db: str, name: str, bands: str, npix: int) -> None:
+    simulate_lenses(db, 4, instrument=name, n_nonlenses=2)
+    found = rows(db, "select instrument, bands, ny, nx from cutout")
     assert {tuple(r.values()) for r in found} == {(name, bands, npix, npix)}
 
 
@@ -159,15 +151,11 @@ def test_positions_are_even_and_reproducible() -> None:
     ],
 )
 def test_bad_requests_are_refused_before_anything_is_written(
-    tmp_path: Path, change: dict[str, Any], message: str
+    db: str, change: dict[str, Any], message: str
 ) -> None:
-    from schema.engine import upgrade
-
-    file = str(tmp_path / "x.duckdb")
-    upgrade(file)
     with pytest.raises(UserError, match=message):
-        simulate_lenses(file, **({"n": 5} | change))
-    assert one(file, "select count(*) from target") == 0
+        simulate_lenses(db, **({"n": 5} | change))
+    assert one(db, "select count(*) from target") == 0
 
 
 def test_command(db: str) -> None:

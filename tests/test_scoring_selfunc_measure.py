@@ -153,27 +153,23 @@ def test_slices_are_injected_scored_counted_and_stored(db: str) -> None:
     assert [f for f in check_database(db) if not f.ok] == []
 
 
-def test_the_same_measurement_again_injects_and_scores_nothing(tmp_path: Path) -> None:
-    file = str(tmp_path / "x.duckdb")
-    upgrade(file)
-    first = run(file)
-    before = rows(file, "select cell_id, p_selected from selection_function order by 1")
-    again = run(file)
+def test_the_same_measurement_again_injects_and_scores_nothing(db: str) -> None:
+    first = run(db)
+    before = rows(db, "select cell_id, p_selected from selection_function order by 1")
+    again = run(db)
     assert again.measurement_id == first.measurement_id
-    assert rows(file, "select cell_id, p_selected from selection_function order by 1") == before
-    assert one(file, "select count(*) from target") == 1000
-    assert one(file, "select count(*) from image_score") == 1000
+    assert rows(db, "select cell_id, p_selected from selection_function order by 1") == before
+    assert one(db, "select count(*) from target") == 1000
+    assert one(db, "select count(*) from image_score") == 1000
     # the cut stage shares the injections and, here, its result
-    cut = run(file, MeasureConfig(stage="cut", n=1000, bins=3, bins_line=4, min_per_cell=2))
+    cut = run(db, MeasureConfig(stage="cut", n=1000, bins=3, bins_line=4, min_per_cell=2))
     assert cut.n_selected == first.n_selected
-    assert one(file, "select count(*) from target") == 1000
-    assert one(file, "select count(distinct stage) from completeness") == 2
+    assert one(db, "select count(*) from target") == 1000
+    assert one(db, "select count(distinct stage) from completeness") == 2
 
 
-def test_refinement_goes_where_the_function_changes(tmp_path: Path) -> None:
-    file = str(tmp_path / "x.duckdb")
-    upgrade(file)
-    done = run(file, MeasureConfig(n=2400, bins=3, bins_line=8, min_per_cell=2))
+def test_refinement_goes_where_the_function_changes(db: str) -> None:
+    done = run(db, MeasureConfig(n=2400, bins=3, bins_line=8, min_per_cell=2))
     along = line(done, "arc_mag")
     p = np.array([c["p_selected"] for c in along])
     n = np.array([c["n_injected"] for c in along])
@@ -200,18 +196,16 @@ def test_population_weights_its_second_round(db: str) -> None:
     assert one(db, "select count(*) from target") == 192
 
 
-def test_graded_stage_counts_what_people_accept(tmp_path: Path) -> None:
-    file = str(tmp_path / "x.duckdb")
-    upgrade(file)
-    simulate_lenses(file, 128, seed=8)
+def test_graded_stage_counts_what_people_accept(db: str) -> None:
+    simulate_lenses(db, 128, seed=8)
     config = MeasureConfig(stage="cut", mode="rows", selection="injections", bins=3, bins_line=3)
-    cut = run(file, config)
-    found = [r["target_id"] for r in rows(file, "select target_id from image_candidate order by target_id")]
+    cut = run(db, config)
+    found = [r["target_id"] for r in rows(db, "select target_id from image_candidate order by target_id")]
     assert 20 < len(found) < 128
     assert cut.n_selected == len(found)
-    now = one(file, "select now()")
+    now = one(db, "select now()")
     graded = found[: len(found) // 2]
-    with connect_engine(file).begin() as conn:
+    with connect_engine(db).begin() as conn:
         upsert_rows(
             conn, reviewer, [{"reviewer_id": 1, "name": "ann", "is_adjudicator": False}], ["reviewer_id"]
         )
@@ -234,7 +228,7 @@ def test_graded_stage_counts_what_people_accept(tmp_path: Path) -> None:
             ["grade_id"],
         )
     config = MeasureConfig(stage="graded", mode="rows", selection="injections", bins=3, bins_line=3)
-    done = run(file, config)
+    done = run(db, config)
     assert done.n_selected == sum(1 for i in range(len(graded)) if i % 4)
     share = [c["p_selected"] for c in line(done, "theta_e_arcsec") if c["p_selected"] is not None]
     before = [c["p_selected"] for c in line(cut, "theta_e_arcsec") if c["p_selected"] is not None]
@@ -338,16 +332,14 @@ def test_simulated_and_real_cutouts_of_a_camera_have_one_name(db: str, option: s
     assert (by_mag == 0) == (camera == "vis")
 
 
-def test_injections_of_two_cameras_are_not_one_selection_function(tmp_path: Path) -> None:
-    file = str(tmp_path / "x.duckdb")
-    upgrade(file)
-    simulate_lenses(file, 8, prior="thesis_grid", seed=1)
-    simulate_lenses(file, 8, prior="thesis_grid", seed=2)
-    with connect_engine(file).begin() as conn:
+def test_injections_of_two_cameras_are_not_one_selection_function(db: str) -> None:
+    simulate_lenses(db, 8, prior="thesis_grid", seed=1)
+    simulate_lenses(db, 8, prior="thesis_grid", seed=2)
+    with connect_engine(db).begin() as conn:
         conn.execute(sa.text("update cutout set instrument = 'decam' where shard_row < 4"))
     with pytest.raises(UserError, match="injections are of instruments decam, hsc; select those of one"):
         measure(
-            file,
+            db,
             "middle_for_tests",
             MeasureConfig(mode="rows", selection="injections", bins=2, bins_line=2, min_per_cell=2),
             backend="torch",
@@ -385,15 +377,13 @@ def test_what_cannot_be_measured_is_refused_before_anything_is_injected(
     assert one(file, "select count(*) from target") == 0
 
 
-def test_a_selection_without_injections_and_a_model_without_weights(tmp_path: Path) -> None:
-    file = str(tmp_path / "x.duckdb")
-    upgrade(file)
-    simulate_lenses(file, 0, n_nonlenses=4)
-    add_selection(file, "others", "is_injection")
+def test_a_selection_without_injections_and_a_model_without_weights(db: str, tmp_path: Path) -> None:
+    simulate_lenses(db, 0, n_nonlenses=4)
+    add_selection(db, "others", "is_injection")
     with pytest.raises(UserError, match="holds no injected lens of a population"):
-        run(file, MeasureConfig(mode="rows", selection="others"))
+        run(db, MeasureConfig(mode="rows", selection="others"))
     with pytest.raises(UserError, match="weights not found"):
-        measure(file, "eznet", SMALL, weights=str(tmp_path / "none.safetensors"))
+        measure(db, "eznet", SMALL, weights=str(tmp_path / "none.safetensors"))
 
 
 def test_command_figure_and_table(tmp_path: Path) -> None:
