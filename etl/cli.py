@@ -12,6 +12,9 @@ ingest = typer.Typer(
     help="Load survey files and catalogues of known lenses.", no_args_is_help=True, rich_markup_mode=None
 )
 
+PathsArgument = Annotated[
+    list[str], typer.Argument(help="Files, folders, globs, .zip archives or fsspec URLs.")
+]
 BandsOption = Annotated[
     str | None,
     typer.Option("--bands", help="Bands of a file's images, joined by commas, where it does not say."),
@@ -26,9 +29,9 @@ def register(app: typer.Typer) -> None:
 
 @ingest.command(epilog="Example: lensmine ingest sdss spectra/ specObj-dr17.fits 'zip://*.fits::plate.zip'")
 def sdss(
-    paths: Annotated[list[str], typer.Argument(help="Files, folders, globs, .zip archives or fsspec URLs.")],
+    paths: PathsArgument,
     db: DbOption = None,
-    processes: Annotated[int, typer.Option(min=0, help="Reading processes; 0 for one a core.")] = 0,
+    processes: ProcessesOption = 0,
     rehash: Annotated[
         bool, typer.Option("--rehash", help="Read also files of the size and modification time known.")
     ] = False,
@@ -84,7 +87,7 @@ def _report(summary: dict[str, Any], as_json: bool, silent: bool, lines: list[st
 
 @ingest.command(epilog="Example: lensmine ingest hst cutouts/ imageEUC_VIS-100002.fits --bands F814W")
 def hst(
-    paths: Annotated[list[str], typer.Argument(help="Files, folders, globs, .zip archives or fsspec URLs.")],
+    paths: PathsArgument,
     db: DbOption = None,
     bands: BandsOption = None,
     processes: ProcessesOption = 0,
@@ -103,7 +106,7 @@ def hst(
 
 @ingest.command(epilog="Example: lensmine ingest hsc hsc_pdr3_wide.csv cutouts/")
 def hsc(
-    paths: Annotated[list[str], typer.Argument(help="Files, folders, globs, .zip archives or fsspec URLs.")],
+    paths: PathsArgument,
     db: DbOption = None,
     bands: BandsOption = None,
     processes: ProcessesOption = 0,
@@ -122,7 +125,7 @@ def hsc(
 
 @ingest.command(epilog="Example: lensmine ingest cosmos acs_I_030mas_*_sci.fits COSMOS2015.fits")
 def cosmos(
-    paths: Annotated[list[str], typer.Argument(help="Files, folders, globs, .zip archives or fsspec URLs.")],
+    paths: PathsArgument,
     db: DbOption = None,
     bands: BandsOption = None,
     processes: ProcessesOption = 0,

@@ -7,7 +7,7 @@ tile is read, searched and committed by itself: its cutouts are in shards on dis
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,11 +31,12 @@ from etl.batch import fault_note, file_row, reject_row, source_file_id
 from etl.checks import Fault, Note
 from etl.fits_fast import Buffer
 from etl.image_batch import Cutout, ImageBatch, Place, write_cutouts
-from etl.image_files import image_sides, open_images, settled_band
+from etl.image_files import settled_band
+from etl.image_fits import image_sides, open_images
+from etl.image_groups import ImageOptions
 from etl.image_header import Get, Sky, band_of, instrument_of, number, sky_of, text, zeropoint_of
-from etl.image_ingest import ImageIngest, ImageSummary
+from etl.image_ingest import ImageIngest, ingest_images
 from etl.image_names import SCIENCE, parse_name
-from etl.images import ImageOptions
 from etl.sources import is_url, opened
 from schema.normalise import block_mean, default_template
 
@@ -44,42 +45,6 @@ TILE_SIDE = 1500
 
 FLUSH = 1024
 """Cutouts to a shard."""
-
-
-def ingest_cosmos(
-    paths: list[str],
-    db: str | None = None,
-    *,
-    bands: tuple[str, ...] | None = None,
-    processes: int | None = None,
-    on_files: Callable[[int, int], None] | None = None,
-) -> ImageSummary:
-    """Load ACS tiles, cutouts and catalogues of the COSMOS field.
-
-    Parameters
-    ----------
-    paths : list of str
-        Files, folders, globs, .zip archives or fsspec URLs.
-    db : str, optional
-        Database, as for `schema.engine.resolve_url`.
-    bands : tuple of str, optional
-        Band of the tiles where their headers do not say.
-    processes, on_files
-        As for `etl.image_ingest.ImageIngest`.
-
-    Returns
-    -------
-    ImageSummary
-        What was done.
-
-    Raises
-    ------
-    UserError
-        When a path names nothing or the database cannot be used.
-    TransientError
-        When the database or a disk is in the way.
-    """
-    return CosmosIngest(paths, db, ImageOptions("cosmos", bands), processes, on_files).run()
 
 
 class CosmosIngest(ImageIngest):
@@ -92,6 +57,14 @@ class CosmosIngest(ImageIngest):
             self.places.forget()
             self._commit(read_tile(path, self.known.hash_of(path), self.root, self.options))
         return [p for p in images if p not in tiles]
+
+
+ingest_cosmos = partial(ingest_images, "cosmos", how=CosmosIngest)
+"""Load ACS tiles, cutouts and catalogues of the COSMOS field.
+
+`bands` is the tiles' where their headers do not say; the other parameters are those of
+`etl.image_ingest.ingest_images`.
+"""
 
 
 def is_tile(path: str) -> bool:

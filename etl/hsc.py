@@ -2,46 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from functools import partial
 
-from etl.image_ingest import ImageIngest, ImageSummary
-from etl.images import ImageOptions
+from etl.image_ingest import ingest_images
 
+ingest_hsc = partial(ingest_images, "hsc")
+"""Load HSC catalogues (CSV, FITS, Parquet) and cutouts (FITS a band, multi-extension, cubes, .npz).
 
-def ingest_hsc(
-    paths: list[str],
-    db: str | None = None,
-    *,
-    bands: tuple[str, ...] | None = None,
-    processes: int | None = None,
-    on_files: Callable[[int, int], None] | None = None,
-) -> ImageSummary:
-    """Load HSC catalogues (CSV, FITS, Parquet) and cutouts (FITS a band, multi-extension, cubes, .npz).
-
-    Catalogues of a run come first, so that a cutout meets the row that it was cut for: by its name, or within
-    1 arcsec.
-
-    Parameters
-    ----------
-    paths : list of str
-        Files, folders, globs, .zip archives or fsspec URLs.
-    db : str, optional
-        Database, as for `schema.engine.resolve_url`.
-    bands : tuple of str, optional
-        Bands of the images of a file, in order, where files do not say.
-    processes, on_files
-        As for `etl.image_ingest.ImageIngest`.
-
-    Returns
-    -------
-    ImageSummary
-        What was done.
-
-    Raises
-    ------
-    UserError
-        When a path names nothing or the database cannot be used.
-    TransientError
-        When the database or a disk is in the way.
-    """
-    return ImageIngest(paths, db, ImageOptions("hsc", bands), processes, on_files).run()
+Catalogues of a run come first, so that a cutout meets the row that it was cut for: by its name, or within
+1 arcsec. Parameters are those of `etl.image_ingest.ingest_images`.
+"""

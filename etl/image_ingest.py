@@ -23,10 +23,11 @@ import sqlalchemy as sa
 from etl.batch import Batch
 from etl.checks import Fault
 from etl.image_batch import ImageBatch
+from etl.image_groups import Group, ImageOptions, group_files
 from etl.image_load import drop_unused, load_images
 from etl.image_names import SUFFIX, parse_name
 from etl.image_places import Places
-from etl.images import Group, ImageOptions, group_files, read_groups
+from etl.images import read_groups
 from etl.known import KnownFiles
 from etl.photometry_files import looks_like_table
 from etl.photometry_load import SMALL_BYTES, load_catalogue, refused
@@ -76,26 +77,7 @@ class ImageSummary:
 
 
 class ImageIngest:
-    """One run over some paths.
-
-    Parameters
-    ----------
-    paths : list of str
-        Files, folders, globs, .zip archives or fsspec URLs.
-    db : str, optional
-        Database, as for `schema.engine.resolve_url`.
-    options : ImageOptions
-        Survey and bands where files do not say.
-    processes : int, optional
-        Reading processes; all cores unless given. 1 reads in this process.
-    on_files : callable, optional
-        Told after every batch how many files are done, and of how many.
-
-    Raises
-    ------
-    UserError
-        When a path names nothing or the database cannot be used.
-    """
+    """One run over some paths; parameters as for `ingest_images`."""
 
     def __init__(
         self,
@@ -297,3 +279,47 @@ def _size(path: str) -> int:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def ingest_images(
+    survey: str,
+    paths: list[str],
+    db: str | None = None,
+    *,
+    bands: tuple[str, ...] | None = None,
+    processes: int | None = None,
+    on_files: Callable[[int, int], None] | None = None,
+    how: type[ImageIngest] = ImageIngest,
+) -> ImageSummary:
+    """Load images and catalogues: what the commands ``ingest hsc``, ``cosmos`` and ``hst`` share.
+
+    Parameters
+    ----------
+    survey : str
+        Survey of what does not say its own.
+    paths : list of str
+        Files, folders, globs, .zip archives or fsspec URLs.
+    db : str, optional
+        Database, as for `schema.engine.resolve_url`.
+    bands : tuple of str, optional
+        Bands of the images of a file, in order, where files do not say.
+    processes : int, optional
+        Reading processes; all cores unless given. 1 reads in this process.
+    on_files : callable, optional
+        Told after every batch how many files are done, and of how many.
+    how : class
+        `ImageIngest` or one with a way of its own for some files.
+
+    Returns
+    -------
+    ImageSummary
+        What was done.
+
+    Raises
+    ------
+    UserError
+        When a path names nothing or the database cannot be used.
+    TransientError
+        When the database or a disk is in the way.
+    """
+    return how(paths, db, ImageOptions(survey, bands), processes, on_files).run()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,15 @@ from numpy.typing import NDArray
 from etl.batch import fault_note, file_row, reject_row, source_file_id
 from etl.checks import Fault, Note
 from etl.image_batch import Cutout, ImageBatch, Place, write_cutouts
-from etl.image_files import ImageFile, Plane, read_auxiliary, read_image_file
+from etl.image_files import read_auxiliary, read_image_file
+from etl.image_groups import Group, ImageOptions
 from etl.image_header import PIXSCALES
-from etl.image_names import MASK, NOISE, SCIENCE, Name, parse_name
+from etl.image_match import BAND_ORDER, by_scale, mismatch, outside
+from etl.image_names import MASK, SCIENCE, Name, parse_name
+from etl.image_planes import ImageFile, Plane
 from etl.image_psf import SUM_TOLERANCE, PsfFiles
 from etl.sources import opened
 
-BAND_ORDER = ("u", "g", "r", "i", "z", "y")
 SURVEY_OF = {"hsc": "hsc", "acs": "hst", "wfc3": "hst", "wfpc2": "hst", "megacam": "cfht", "decam": "des"}
 """Survey of a stamp by its instrument; others belong to the survey of the command."""
 
@@ -33,61 +34,6 @@ MASKED_VALUE = 100.0
 
 WANTED = {"hsc": ("g", "r", "i")}
 """Bands without which a cutout of that survey is noted: models of colour images need them."""
-
-
-@dataclass(frozen=True)
-class ImageOptions:
-    """What the command says of its files: their survey, and bands where the files do not say."""
-
-    survey: str
-    bands: tuple[str, ...] | None = None
-
-
-@dataclass
-class Group:
-    """The files of one cutout: science images, and the masks and noise maps beside them."""
-
-    key: str
-    science: list[str] = field(default_factory=list)
-    beside: list[str] = field(default_factory=list)
-
-    @property
-    def paths(self) -> list[str]:
-        """All of them."""
-        return [*self.science, *self.beside]
-
-
-def group_files(paths: list[str]) -> tuple[list[Group], list[str]]:
-    """Put files of one object together.
-
-    Returns
-    -------
-    groups : list of Group
-        In the order of their first file.
-    others : list of str
-        PSFs, and masks and noise maps without an image: read only beside an image.
-    """
-    groups: dict[str, Group] = {}
-    by_object: dict[str, list[str]] = {}
-    beside: list[tuple[str, Name]] = []
-    others: list[str] = []
-    for path in paths:
-        name = parse_name(path)
-        if name.role == SCIENCE:
-            if name.group not in groups:
-                by_object.setdefault(name.group.replace("_*", "").replace("*", ""), []).append(name.group)
-            groups.setdefault(name.group, Group(name.group)).science.append(path)
-        elif name.role in (NOISE, MASK):
-            beside.append((path, name))
-        else:
-            others.append(path)
-    for path, name in beside:
-        keys = [name.group] if name.group in groups else by_object.get(name.group, [])
-        for key in keys:
-            groups[key].beside.append(path)
-        if not keys:
-            others.append(path)
-    return list(groups.values()), others
 
 
 def read_groups(
@@ -229,7 +175,7 @@ class _GroupReader:
         first = planes[0]
         name = parse_name(first.path)
         image = np.stack([p.pixels for p in planes])
-        instrument = next((p.instrument for p in planes if p.instrument), None) or _by_scale(planes)
+        instrument = next((p.instrument for p in planes if p.instrument), None) or by_scale(planes)
         survey = SURVEY_OF.get(instrument or "", self.options.survey)
         if survey == "hst" and self.options.survey == "cosmos":
             survey = "cosmos"
@@ -302,10 +248,10 @@ class _GroupReader:
         """The largest set of planes of one size at one place; the others are left out and told."""
         if len(planes) < 2:
             return planes
-        best = max(planes, key=lambda p: sum(_mismatch(p, q) is None for q in planes))
+        best = max(planes, key=lambda p: sum(mismatch(p, q) is None for q in planes))
         out = []
         for plane in planes:
-            told = _mismatch(best, plane)
+            told = mismatch(best, plane)
             if told is None:
                 out.append(plane)
             else:
@@ -320,7 +266,7 @@ class _GroupReader:
             told = "a simulated image at ra 0, dec 0, as its header says; it lies nowhere on the sky"
             self._note(cutout.path, Note("fake_position", told, False, native_id=cutout.native_id))
         elif sky is not None and not sky.is_stand_in:
-            if at is not None and _outside(sky.ra_deg, sky.dec_deg, at, cutout):
+            if at is not None and outside(sky.ra_deg, sky.dec_deg, at, cutout):
                 cutout.place = Place(
                     "degrees" if at.half_ra_arcsec <= 1 else "name",
                     at.ra_deg, at.dec_deg, at.half_ra_arcsec, at.half_dec_arcsec,
@@ -396,44 +342,3 @@ class _GroupReader:
                 path, Note("bad_psf", f"no width can be measured on the PSF of shape {psf.shape}", False)
             )
         return width
-
-
-def _by_scale(planes: list[Plane]) -> str | None:
-    """HSC's coadds have 0.168 arcsec a pixel, as no other survey has, and often do not say what they are."""
-    scales = {round(p.pixscale, 3) for p in planes if p.pixscale}
-    return "hsc" if scales == {0.168} and all(p.band in BAND_ORDER[1:] for p in planes) else None
-
-
-def _mismatch(a: Plane, b: Plane) -> str | None:
-    """In what two bands of one cutout differ, or None."""
-    if a.pixels.shape != b.pixels.shape:
-        (ny, nx), (by, bx) = a.pixels.shape, b.pixels.shape
-        return f"has {bx} x {by} pixels, the others {nx} x {ny}"
-    if a.sky is None or b.sky is None:
-        return None
-    scale = a.sky.pixscale_arcsec
-    if not abs(b.sky.pixscale_arcsec / scale - 1.0) < 0.01:
-        return f"has {b.sky.pixscale_arcsec:.4f} arcsec a pixel, the others {scale:.4f}"
-    apart = separation(a.sky.ra_deg, a.sky.dec_deg, b.sky.ra_deg, b.sky.dec_deg)
-    if apart > 0.5 * scale:
-        return f"lies {apart:.2f} arcsec away from the others, more than half a pixel"
-    return None
-
-
-def separation(ra1: float, dec1: float, ra2: float, dec2: float) -> float:
-    """Angle between two positions [deg] in arcsec."""
-    d1, d2, dr = math.radians(dec1), math.radians(dec2), math.radians(ra2 - ra1)
-    h = math.sin((d2 - d1) / 2) ** 2 + math.cos(d1) * math.cos(d2) * math.sin(dr / 2) ** 2
-    return 2 * math.degrees(math.asin(min(1.0, math.sqrt(h)))) * 3600.0
-
-
-def _outside(ra: float, dec: float, name: object, cutout: Cutout) -> bool:
-    """Whether a position lies outside what a name allows, with half the cutout to spare."""
-    from etl.image_names import NamePosition
-
-    assert isinstance(name, NamePosition)
-    reach = max(cutout.image.shape[1:]) * (cutout.pixscale or 0.3) / 2.0
-    d_dec = abs(dec - name.dec_deg) * 3600.0
-    d_ra = abs((ra - name.ra_deg + 180.0) % 360.0 - 180.0) * 3600.0
-    near_pole = max(math.cos(math.radians(dec)), 1e-6)
-    return d_dec > name.half_dec_arcsec * 1.5 + reach or d_ra > name.half_ra_arcsec * 1.5 + reach / near_pole

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from etl.checks import Fault, Note
 from etl.fits_fast import Buffer
-from etl.photometry import Plan, make_plan
+from etl.photometry_kinds import Plan, make_plan
 
 PIECE_ROWS = 245_760
 HEAD_BYTES = 1 << 16

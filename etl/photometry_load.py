@@ -19,8 +19,9 @@ from etl.batch import Batch, fault_note, file_row, reject_row, source_file_id
 from etl.checks import Fault
 from etl.load import load_files
 from etl.merge import existing_ids, staged
-from etl.photometry import KINDS, PhotMaker, PhotRows
+from etl.photometry import PhotMaker, PhotRows
 from etl.photometry_files import read_table
+from etl.photometry_kinds import KINDS
 from etl.rows import unlisted
 from etl.sources import opened
 from schema.tables import phot_obj, target

@@ -1,4 +1,4 @@
-"""Small image files as the surveys write them, for tests that need no survey data."""
+"""Small image files as the surveys write them, for tests without survey data, and what became of them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from typing import Any
 
 import h5py
 import numpy as np
+import sqlalchemy as sa
 from astropy.io import fits
 from numpy.typing import NDArray
+
+from schema.check import check_database
+from schema.engine import connect_engine
 
 RA, DEC = 150.1, 2.2
 HSC_SCALE = 0.168
@@ -69,3 +73,22 @@ def write_challenge(path: Path, pixels: NDArray[Any], scale: float = 0.2) -> Pat
     head = fits.Header(wcs_cards(*pixels.shape, ra=0.0, dec=0.0, scale=scale))
     fits.PrimaryHDU(pixels.astype(">f4"), head).writeto(path, overwrite=True)
     return path
+
+
+def rows(db: str, sql: str) -> list[dict[str, Any]]:
+    with connect_engine(db, read_only=True).connect() as conn:
+        return [dict(r) for r in conn.execute(sa.text(sql)).mappings()]
+
+
+def reasons(db: str) -> dict[str, int]:
+    found = rows(db, "select reason_code, count(*) as n from reject group by reason_code")
+    return {r["reason_code"]: int(r["n"]) for r in found}
+
+
+def sound(db: str) -> bool:
+    return all(f.ok for f in check_database(db))
+
+
+def bands_of(db: str, folder: Path, bands: str = "grizy", **changes: np.ndarray) -> None:
+    for k, band in enumerate(bands):
+        write_hsc(folder / f"stamp-{band}.fits", changes.get(band, galaxy(seed=k)), band)

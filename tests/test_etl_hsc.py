@@ -14,7 +14,8 @@ from astropy.io import fits
 
 from etl.checks import Fault
 from etl.hsc import ingest_hsc
-from etl.photometry import is_sentinel, make_plan, moments_size, pick
+from etl.photometry import is_sentinel, moments_size
+from etl.photometry_kinds import make_plan, pick
 from schema.check import check_database
 from schema.engine import connect_engine
 
