@@ -224,7 +224,7 @@ injection_lens = sa.Table(
     col(
         "weight",
         sa.Double,
-        "Density of the prior over that of the draw; 1 for a draw from the prior.",
+        "Density of the prior over that of the draw: 1 for a draw from it, null where parameters were set.",
         ucd="stat.weight",
     ),
     comment="One row per simulated lens image: what it was drawn with, beside its row in injection.",

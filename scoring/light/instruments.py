@@ -63,7 +63,9 @@ HSC_WIDE = Instrument(
     depth_5sigma=(26.6, 26.2, 26.2),
     psf_beta=3.0,
     reference="seeing and depth of Wide in PDR2: Aihara et al. (2019) PASJ 71, 114; gain from 600, 600 and "
-    "1200 s, 50 m2 and throughputs 0.40, 0.45, 0.45 (Miyazaki et al. 2018 PASJ 70, S1)",
+    "1200 s (abstract there), 50 m2 and throughputs 0.40, 0.45, 0.45 (Miyazaki et al. 2018 PASJ 70, S1). "
+    "Noise of a pixel: 0.033, 0.048, 0.062, against 0.037, 0.054, 0.069 of xlens's simulator for HSC "
+    "(github.com/mr-superonion/xlens, multiband_defaults.py)",
 )
 ACS_F814W = Instrument(
     name="acs",
@@ -74,7 +76,8 @@ ACS_F814W = Instrument(
     psf_fwhm_arcsec=(0.097,),
     depth_5sigma=(27.2,),
     psf_beta=2.5,
-    reference="COSMOS ACS v2.0: Koekemoer et al. (2007) ApJS 172, 196; Scoville et al. (2007) ApJS 172, 38",
+    reference="COSMOS ACS v2.0, 2028 s: Koekemoer et al. (2007) ApJS 172, 196; Scoville et al. (2007) ApJS 172, "
+    "38. Their depth is one of an aperture; see docs/simulator.md",
 )
 ACS_F814W_50MAS = Instrument(
     name="acs50",
@@ -85,7 +88,7 @@ ACS_F814W_50MAS = Instrument(
     psf_fwhm_arcsec=(0.12,),
     depth_5sigma=(27.2,),
     psf_beta=2.5,
-    reference="COSMOS ACS v1.3 at 0.05 arcsec: Koekemoer et al. (2007) ApJS 172, 196",
+    reference="COSMOS ACS v1.3 at 0.05 arcsec: Koekemoer et al. (2007) ApJS 172, 196; depth as for acs",
 )
 EUCLID_VIS = Instrument(
     name="euclid",
@@ -96,7 +99,9 @@ EUCLID_VIS = Instrument(
     psf_fwhm_arcsec=(0.18,),
     depth_5sigma=(26.2,),
     psf_beta=2.5,
-    reference="Metcalf et al. (2019) A&A 625, A119; Cropper et al. (2016) SPIE 9904",
+    reference="Metcalf et al. (2019) A&A 625, A119; Cropper et al. (2016) SPIE 9904; zero point as in "
+    "LensPop (github.com/tcollett/LensPop, Surveys.py), gain of three exposures of 565 s (lenstronomy's "
+    "Euclid.py has 565 s, and a PSF of 0.16 arcsec). The depth is one of an aperture; see docs/simulator.md",
 )
 INSTRUMENTS = {i.name: i for i in (HSC_WIDE, ACS_F814W, ACS_F814W_50MAS, EUCLID_VIS)}
 
