@@ -76,8 +76,8 @@ ACS_F814W = Instrument(
     psf_fwhm_arcsec=(0.097,),
     depth_5sigma=(27.2,),
     psf_beta=2.5,
-    reference="COSMOS ACS v2.0, 2028 s: Koekemoer et al. (2007) ApJS 172, 196; Scoville et al. (2007) ApJS 172, "
-    "38. Their depth is one of an aperture; see docs/simulator.md",
+    reference="COSMOS ACS v2.0, 2028 s: Koekemoer et al. (2007) ApJS 172, 196; Scoville et al. (2007) ApJS "
+    "172, 38. Their depth is one of an aperture; see docs/simulator.md",
 )
 ACS_F814W_50MAS = Instrument(
     name="acs50",
