@@ -12,6 +12,7 @@ EZnet 50/s and LensFlow 1,700/s, each on a GPU (Pourrahmani 2019).
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import subprocess
@@ -96,21 +97,29 @@ def main() -> None:
     parser.add_argument("--backends", nargs="*", default=["torch", "openvino"])
     parser.add_argument("--precisions", nargs="*", default=["fp32"], help="fp32, bf16, int8")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument(
-        "--folder", type=Path, default=None, help="where to put the shards and the DuckDB file"
-    )
+    parser.add_argument("--folder", type=Path, help="keep shards and DuckDB file here, and use them again")
+    parser.add_argument("--fill-only", action="store_true", help="make the cutouts in --folder, score none")
     given = parser.parse_args()
+    if given.fill_only and given.folder is None:
+        parser.error("--fill-only needs --folder")
     names = given.models or [n for n in available_models("image") if model_class(n).kind == "network"]
-    with tempfile.TemporaryDirectory(dir=given.folder) as folder:
+    with contextlib.ExitStack() as stack:
+        folder = given.folder or stack.enter_context(tempfile.TemporaryDirectory())
         databases = {"duckdb": str(Path(folder) / "bench.duckdb")}
         if given.postgresql:
             os.environ["LENSMINE_SHARDS"] = str(Path(folder) / "bench.duckdb.shards")
             databases["postgresql"] = given.postgresql
+        kept = Path(folder) / f"filled_{given.n}"
+        if given.fill_only:
+            fill(databases["duckdb"], given.n)
+            kept.touch()
+            return
         print(f"{given.n:,} cutouts, {available_cores()} cores, load {os.getloadavg()[0]:.1f}")
         head = f"{'engine':<11}{'model':<14}{'backend':<9}{'precision':<10}"
         print(f"{head}{'cutouts':>9}{'/s':>9}{'thesis/s':>9}{'ratio':>7}  seconds by stage")
         for engine, db in databases.items():
-            fill(db, given.n)
+            if engine != "duckdb" or not kept.exists():
+                fill(db, given.n)
             for name in names:
                 weights = weights_of(name, Path(folder))
                 for backend in given.backends:

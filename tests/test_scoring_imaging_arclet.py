@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from scoring.models.arclet import galaxy_shape, noise_units, smooth_galaxy, squash
+from scoring.models.arclet import galaxy_shape, median, noise_units, smooth_galaxy, squash
 from scoring.models.eznet import TABLE_4_2, multiply_adds
 from scoring.registry import get_model
 
@@ -45,6 +45,16 @@ def test_padding_is_not_taken_for_noise() -> None:
 
 def test_a_cutout_without_contrast_is_zero() -> None:
     assert bool((noise_units(torch.full((1, 2, 60, 60), 3.0)) == 0).all())
+
+
+@pytest.mark.parametrize("n", [7, 8])
+def test_medians_and_asinh_of_numpy_are_those_of_torch(n: int) -> None:
+    x = torch.randn(3, 2, n, generator=torch.Generator().manual_seed(n)) * 50
+    assert torch.equal(median(x), x.median(-1).values)
+    assert torch.allclose(squash(x), 0.4 * torch.asinh(x / 2), atol=2e-6)
+    again = x.clone().requires_grad_()
+    assert torch.allclose(squash(again), squash(x), atol=2e-6)
+    assert torch.equal(median(again), median(x))
 
 
 @pytest.mark.parametrize(("q", "phi"), [(1.0, 0.0), (0.7, 0.5), (0.5, 2.2)])

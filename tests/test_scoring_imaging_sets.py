@@ -11,7 +11,18 @@ import torch
 from schema.errors import DataError, UserError
 from schema.image_shards import percentile_stamp
 from scoring.imaging import sets
-from scoring.imaging.scenes import KINDS, MIXES, View, draw_lenses, family, vary
+from scoring.imaging.scenes import (
+    KINDS,
+    LEARN,
+    MIXES,
+    TRUTH,
+    View,
+    draw_lenses,
+    family,
+    observable,
+    total_snr,
+    vary,
+)  # fmt: skip
 from scoring.imaging.sets import ImageSet, Prepared, from_arrays, simulate, simulated
 from scoring.registry import get_model
 
@@ -105,6 +116,44 @@ def test_arcs_of_every_lens_can_be_told_from_the_galaxy() -> None:
     sigma = instrument.background_sigma().float()[:, None, None]
     assert bool(((drawn.arcs / sigma).square().sum((2, 3)).amax(1).sqrt() > mix.min_snr).all())
     assert bool((drawn.scene.theta_e >= mix.min_theta).all())
+
+
+def test_truth_of_every_lens_is_kept_beside_its_image(space: Path) -> None:
+    lens, other = simulated(space)
+    truth = np.concatenate([part.truth for part in lens.parts if part.truth is not None])
+    assert truth.shape == (24, len(TRUTH))
+    assert np.isfinite(truth).all()
+    assert (truth[:, TRUTH.index("theta_e_arcsec")] >= MIXES["space"].min_theta).all()
+    assert (truth[:, TRUTH.index("magnification")] > 0.5).all()
+    assert lens.observable.shape == (24,)
+    assert lens.take(np.array([0, 20])).observable.tolist() == lens.observable[[0, 20]].tolist()
+    assert other.observable.all()  # nothing is known of them
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [("theta_e_arcsec", 0.5), ("magnification", 2.9), ("arc_snr", 19.9), ("source_r_eff_arcsec", 0.1)],
+)
+def test_each_condition_of_collett_alone_hides_a_lens(column: str, value: float) -> None:
+    plain = torch.tensor([[1.2, 0.3, 5.0, 40.0, 0.7, 0.6]])
+    assert bool(observable(plain))
+    hidden = plain.clone()
+    hidden[0, TRUTH.index(column)] = value
+    assert not bool(observable(hidden))
+
+
+def test_total_signal_to_noise_takes_the_best_pixels_only() -> None:
+    light, variance = torch.zeros(1, 1, 4, 4), torch.ones(1, 1, 4, 4)
+    light[0, 0, 0, :4] = 3.0
+    assert float(total_snr(light, variance)[0, 0]) == pytest.approx(12 / 2)
+    light[0, 0, 3, 3], variance[0, 0, 3, 3] = 1.0, 1e6  # light that adds more noise than signal
+    assert float(total_snr(light, variance)[0, 0]) == pytest.approx(12 / 2)
+
+
+def test_sets_to_learn_from_hold_brighter_arcs_than_those_to_measure_on() -> None:
+    for name, mix in MIXES.items():
+        assert LEARN[name].brighter > mix.brighter
+        assert LEARN[name].min_snr == mix.min_snr
 
 
 def test_seeing_and_depth_vary_within_their_ranges() -> None:

@@ -18,7 +18,15 @@ import lensmine
 from schema.errors import UserError
 from scoring.evaluate.metrics import roc_area
 from scoring.imaging.augment import random_crops, symmetries, symmetry
-from scoring.imaging.measure import completeness, figures, inspected_for_all, platt
+from scoring.imaging.measure import (
+    completeness,
+    figures,
+    inspected_for_all,
+    ordinary_above,
+    ordinary_above_a_few,
+    platt,
+    simulated_figures,
+)  # fmt: skip
 from scoring.imaging.run import ImageTrainRequest, published_config
 from scoring.imaging.sets import from_arrays
 from scoring.imaging.train import TODAY, FitConfig, fit, logits, make_optimiser, prepared
@@ -211,6 +219,42 @@ def test_figures_of_a_known_ranking() -> None:
     label = np.array([True, False, True, False])
     assert completeness(label, np.array([1.0, 1.0, 2.0, 0.0]), 0.0) == 0.5
     assert inspected_for_all(label, np.array([1.0, 1.0, 2.0, 0.0])) == 0.75
+
+
+def test_share_of_others_to_read_does_not_count_the_tracers() -> None:
+    positive, negative = np.array([9.0, 8.0, 7.0, 0.499]), np.arange(1000) / 500.0
+    label = np.arange(1004) < 4
+    score = np.concatenate([positive, negative])
+    assert ordinary_above(label, score) == pytest.approx(0.75)
+    assert ordinary_above(label, score, 0.75) == 0.0
+    assert figures(positive, negative, resamples=5)["ordinary_above_all"]["value"] == pytest.approx(0.75)
+
+
+def test_worst_of_a_few_tracers_is_the_median_over_draws() -> None:
+    rng = np.random.default_rng(1)
+    score = np.concatenate([rng.normal(2, 1, 2000), rng.normal(0, 1, 3000)])
+    label = np.arange(5000) < 2000
+    drawn = [
+        ordinary_above(np.arange(3052) < 52, np.concatenate([rng.choice(score[:2000], 52), score[2000:]]))
+        for _ in range(400)
+    ]
+    assert ordinary_above_a_few(label, score, 52) == pytest.approx(np.median(drawn), abs=0.04)
+
+
+def test_observable_tracers_are_figured_beside_all() -> None:
+    positive, negative = np.array([5.0, 4.0, -5.0]), np.linspace(-1, 1, 200)
+    kind = np.ones(200, np.int8)
+    out = simulated_figures(positive, negative, kind, np.array([True, True, False]))
+    assert out["observable_tracers_among_ordinary"]["n_positive"] == 2
+    assert out["observable_tracers_among_ordinary"]["auc"]["value"] == 1.0
+    assert out["tracers_among_ordinary"]["auc"]["value"] == pytest.approx(2 / 3, abs=1e-4)
+
+
+def test_an_unknown_way_to_train_lists_the_known() -> None:
+    assert published_config("eznet", "today") == TODAY
+    assert published_config("eznet", "published") == published_config("eznet")
+    with pytest.raises(UserError, match="published, today"):
+        published_config("eznet", "tomorrow")
 
 
 def test_command_trains_measures_and_writes_weights_that_score(tmp_path: Path) -> None:

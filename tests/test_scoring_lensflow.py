@@ -12,7 +12,7 @@ from torch import nn
 
 from schema.normalise import default_template, histogram_match
 from scoring.models.image_base import on_grid
-from scoring.models.lensflow import LensFlow, LensFlowConfig, LensFlowNet, match_histogram
+from scoring.models.lensflow import LensFlow, LensFlowConfig, LensFlowNet, match_histogram, sort
 
 SHAPES = [  # Table 2.1, layers 1 to 9
     (30, 96, 96), (30, 96, 96), (30, 48, 48),
@@ -52,6 +52,16 @@ def test_equal_pixels_get_equal_values() -> None:
     for value in x[0].unique():
         assert len(y[0][x[0] == value].unique()) == 1
     assert np.abs(y.numpy() - histogram_match(x.numpy(), default_template())).max() < 0.02
+
+
+def test_packed_sort_is_torchs() -> None:
+    x = torch.randn(3, 500, generator=torch.Generator().manual_seed(6))
+    x[0, :9] = torch.tensor([0.0, -0.0, 3.0, -3.0, 3.0, 1e30, -1e30, 1e-40, -1e-40])
+    height, place = sort(x)
+    ordered, expected = x.sort(dim=1, stable=True)
+    assert torch.equal(place, expected)
+    assert torch.equal(height[:, 1:] == height[:, :-1], ordered[:, 1:] == ordered[:, :-1])
+    assert bool((height.diff(dim=1) >= 0).all())
 
 
 def test_gain_and_offset_do_not_matter() -> None:
