@@ -256,8 +256,10 @@ PROBE = """
   const ready = () => {
     const o = document.querySelector('#lm-object');
     if (!o || o.dataset.target === window.lmBefore) return false;
+    const parts = [...document.querySelectorAll('.lm-of')];
     const pictures = [...document.querySelectorAll('#lm-spectrum, .lm-stamp')];
-    return pictures.length > 0 && pictures.every((i) => i.complete && i.naturalWidth > 0);
+    return pictures.length > 0 && pictures.every((i) => i.complete && i.naturalWidth > 0)
+      && parts.every((e) => e.dataset.target === o.dataset.target);
   };
   const wait = () => {
     if (window.lmBegan === null) return;

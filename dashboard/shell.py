@@ -111,6 +111,13 @@ def aside(text: str) -> None:
     st.html(f"<div class='lm-sub'>{html.escape(text)}</div>")
 
 
+def table(head: list[str], rows: list[list[Any]]) -> str:
+    """HTML of a small table, every cell shown as text."""
+    top = "".join(f"<th scope='col'>{html.escape(str(h))}</th>" for h in head)
+    body = "".join("<tr>" + "".join(f"<td>{html.escape(str(v))}</td>" for v in row) + "</tr>" for row in rows)
+    return f"<table class='lm-table'><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table>"
+
+
 def plain(text: str) -> str:
     """Text for Streamlit's markdown that is shown as typed."""
     return "".join(f"\\{c}" if c in r"\`*_{}[]()<>#+-.!|~:$&" else c for c in text)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from typing import Any
 
 OBJECT = "#lm-object"
+NO_CHROMIUM = "no Chromium: apt-get install chromium, or set CHROMIUM to its path"
 WAIT_MS = 120_000
 """A page may take so long on a machine that is busy with other work [ms]."""
 

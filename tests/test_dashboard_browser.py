@@ -8,15 +8,23 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from dashboard_browser import WAIT_MS, browser, chromium, open_review, press, serving, settled, shown
+from dashboard_browser import (
+    NO_CHROMIUM,
+    WAIT_MS,
+    browser,
+    chromium,
+    open_review,
+    press,
+    serving,
+    settled,
+    shown,
+)
 
 from schema.engine import connect_engine
 
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(
-        chromium() is None, reason="no Chromium: apt-get install chromium, or set CHROMIUM to its path"
-    ),
+    pytest.mark.skipif(chromium() is None, reason=NO_CHROMIUM),
 ]
 PICTURES = os.environ.get("LENSMINE_PICTURES_OUT")
 """Folder in which to keep a screenshot of each page, for docs/pictures."""

@@ -14,7 +14,7 @@ from PIL import Image
 
 from dashboard import pictures
 from dashboard.objects import position_name
-from dashboard.pages.one import View
+from dashboard.pages.look import View
 from dashboard.settings import Settings, kept_secret
 from dashboard.signing import sign, unsign
 from dashboard.spectra import SpectrumStyle, draw_spectrum, draw_thumb, smoothed

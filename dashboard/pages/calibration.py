@@ -12,10 +12,9 @@ import streamlit as st
 
 from dashboard import store
 from dashboard.charts import Chart, Series
-from dashboard.pages.one import table
 from dashboard.pages.plots import show
 from dashboard.settings import current
-from dashboard.shell import aside
+from dashboard.shell import aside, table
 from dashboard.store import GRADES, Reviewer
 from schema.engine import read_frame
 

@@ -9,8 +9,7 @@ import numpy as np
 import streamlit as st
 
 from dashboard.crafting import PARTS, SLIDERS, Crafted, craft, instruments, verdicts
-from dashboard.pages.one import table
-from dashboard.shell import failures
+from dashboard.shell import failures, table
 from dashboard.stamps import SCALINGS, StampStyle, colour_bands, draw_stamp
 
 SIDE = 420

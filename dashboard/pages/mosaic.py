@@ -10,7 +10,8 @@ import streamlit as st
 
 from dashboard import pictures, store
 from dashboard.objects import ReviewObject
-from dashboard.pages.one import KEYS, view_now
+from dashboard.pages.bar import KEYS
+from dashboard.pages.look import view_now
 from dashboard.session import ReviewSession
 from dashboard.settings import current
 from dashboard.shell import failures, plain

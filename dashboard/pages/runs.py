@@ -9,9 +9,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import store
-from dashboard.pages.one import table
 from dashboard.settings import current
-from dashboard.shell import aside
+from dashboard.shell import aside, table
 from schema.engine import read_frame
 
 RUNS = """

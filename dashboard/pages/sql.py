@@ -10,9 +10,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import store
-from dashboard.pages.one import table
 from dashboard.settings import current
-from dashboard.shell import aside, plain
+from dashboard.shell import aside, plain, table
 from dashboard.store import Reviewer
 from schema.errors import LensmineError
 from schema.untrusted import MOST_ROWS, Answer, ask

@@ -1,0 +1,74 @@
+// Name of the object on screen and its buttons: one message of the server changes both, so a key never
+// grades another object than the one that is named and drawn, and no key is lost between the two.
+export default function (component) {
+  const { data, parentElement, setTriggerValue } = component;
+  const root = parentElement.querySelector("#lm-bar");
+
+  const head = document.createElement("div");
+  if (data.target) {
+    head.id = "lm-object";
+    head.dataset.target = data.target;
+  }
+  data.words.forEach(({ text, sub, after, kind }) => {
+    const word = document.createElement("span");
+    word.className = kind || "";
+    word.append(text);
+    if (sub) {
+      const low = document.createElement("sub");
+      low.textContent = sub;
+      word.append(low);
+    }
+    word.append(after || "");
+    head.append(word);
+  });
+  head.className = "lm-words";
+
+  const row = document.createElement("div");
+  row.className = "lm-buttons";
+  data.buttons.forEach((button) => {
+    const made = document.createElement("button");
+    made.type = "button";
+    made.disabled = button.disabled;
+    made.className = button.primary ? "lm-given" : "";
+    made.setAttribute("aria-keyshortcuts", button.key);
+    made.append(button.label + " ");
+    const key = document.createElement("kbd");
+    key.textContent = button.shown;
+    made.append(key);
+    made.onclick = () => act(button);
+    row.append(made);
+  });
+  const had = [...root.querySelectorAll("button")].indexOf(document.activeElement);
+  root.replaceChildren(head, row);
+  if (had >= 0) root.querySelectorAll("button")[had]?.focus(); // whoever goes by Tab stays at the button
+
+  function act(button) {
+    if (button.disabled || (button.needs_picture && !drawn())) return;
+    setTriggerValue("act", { token: data.token, act: button.act });
+  }
+
+  // whether the pictures on screen are there, and of this object, not still of the one before
+  function drawn() {
+    const parts = [...document.querySelectorAll(".lm-of")];
+    const images = parts.flatMap((e) => [e, ...e.querySelectorAll("img")]).filter((e) => e.tagName === "IMG");
+    return parts.every((e) => e.dataset.target === data.target) && images.every((i) => i.complete);
+  }
+
+  function pressed(event) {
+    if (event.ctrlKey || event.altKey || event.metaKey || event.repeat || typing(event)) return;
+    const button = data.buttons.find((b) => b.key.toLowerCase() === event.key.toLowerCase());
+    if (!button) return;
+    event.preventDefault();
+    act(button);
+  }
+
+  function typing(event) {
+    const at = event.composedPath()[0];
+    if (!(at instanceof Element)) return false;
+    if (at.closest("input, textarea, select, [contenteditable=true]")) return true;
+    return event.key.startsWith("Arrow") && at.closest("[role=slider], [role=radiogroup], [role=tablist]") !== null;
+  }
+
+  document.addEventListener("keydown", pressed);
+  return () => document.removeEventListener("keydown", pressed);
+}

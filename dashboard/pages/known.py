@@ -1,0 +1,145 @@
+"""What is known of an object beside its pictures: models, identity, notes, others' grades, cuts."""
+
+from __future__ import annotations
+
+import html
+import uuid
+
+import sqlalchemy as sa
+import streamlit as st
+
+from dashboard import store
+from dashboard.links import viewer_links
+from dashboard.objects import ReviewObject
+from dashboard.session import ReviewSession, Shown
+from dashboard.settings import current
+from dashboard.shell import table
+from schema.errors import LensmineError
+
+TAGS = ("arc", "ring", "quad", "merger", "spiral", "artefact")
+
+
+def show_known(session: ReviewSession, one: ReviewObject, on: Shown) -> None:
+    """Probabilities, and what would give a calibrator away only when asked for."""
+    rows = [
+        [s["model"], f"{s['probability']:.4f}", f"{s['threshold']:g}" if s["threshold"] is not None else "",
+         "" if s["is_current"] else "stale"]
+        for s in one.scores
+    ]  # fmt: skip
+    st.html(
+        table(["Model", "Probability", "Hit from", ""], rows)
+        if rows
+        else "<div class='lm-sub'>No model scored it.</div>"
+    )
+    open_ = not session.blind or on.revealed or one.target_id in session.mine or session.settling
+    if not open_:
+        st.button(
+            "Show identity",
+            key=f"reveal_{on.token}",
+            shortcut="I",
+            on_click=_reveal,
+            args=(on,),
+            help=(
+                "Calibrators are mixed in: name, known lenses and links would tell. A grade given after"
+                " looking does not count for calibration."
+            ),
+        )
+        return
+    st.html(f"<div class='lm-sub'>{html.escape(one.row['survey'])} {html.escape(one.row['native_id'])}</div>")
+    near = [
+        [
+            k["name"],
+            f'{k["sep_arcsec"]:.1f}"',
+            "" if k["z_lens"] is None else f"{k['z_lens']:.3f}",
+            k["grading"] or "",
+        ]
+        for k in one.lenses[:6]
+    ]
+    st.html(
+        table(["Known lens", "Distance", "z", ""], near) if near
+        else "<div class='lm-sub'>No known lens within 60 arcsec.</div>"
+    )  # fmt: skip
+    links = " · ".join(
+        f"<a href='{html.escape(url, quote=True)}' target='_blank' rel='noopener"
+        f" noreferrer'>{html.escape(name)}</a>"
+        for name, url in viewer_links(one.row)
+    )
+    st.html(f"<div class='lm-sub'>{links}</div>")
+
+
+def _reveal(on: Shown) -> None:
+    on.revealed = True
+
+
+def show_notes(session: ReviewSession, one: ReviewObject) -> None:
+    """My comments and tags, and those of others once I have graded."""
+    db, me = current().db, session.reviewer.reviewer_id
+    graded = one.target_id in session.mine or session.settling
+    notes = (
+        store.reading(db, lambda conn: store.notes_of(conn, one.target_id))
+        if graded or one.target_id in session.noted
+        else []
+    )
+    mine = [n for n in notes if n["reviewer_id"] == me]
+    tags = {n["tag"]: n["note_id"] for n in mine if n["tag"]}
+    chosen = st.pills(
+        "Tags", [*TAGS, *(t for t in tags if t not in TAGS)], selection_mode="multi", default=list(tags),
+        key=f"tags_{one.target_id}",
+    )  # fmt: skip
+    for tag in set(chosen) - set(tags):
+        store.add_note(db, me, one.target_id, uuid.uuid4().hex, tag=tag)
+        session.noted.add(one.target_id)
+    for tag in set(tags) - set(chosen):
+        store.remove_note(db, me, tags[tag])
+    serial = st.session_state.setdefault("note_serial", 0)
+    st.text_input(
+        "Comment",
+        key=f"note_{one.target_id}_{serial}",
+        placeholder="saved on Enter",
+        max_chars=store.BODY_LENGTH,
+        on_change=_comment,
+        args=(session, one, f"note_{one.target_id}_{serial}"),
+    )
+    for note in notes:
+        if note["body"] and (note["reviewer_id"] == me or graded):
+            who = "you" if note["reviewer_id"] == me else note["reviewer"]
+            st.html(f"<div class='lm-sub'><b>{html.escape(who)}</b>: {html.escape(note['body'])}</div>")
+    if graded:
+        _others(one)
+
+
+def _comment(session: ReviewSession, one: ReviewObject, key: str) -> None:
+    try:
+        body = st.session_state[key]
+        if store.add_note(
+            current().db, session.reviewer.reviewer_id, one.target_id, uuid.uuid4().hex, body=body
+        ):
+            session.noted.add(one.target_id)
+            st.session_state["note_serial"] += 1
+    except LensmineError as exc:
+        st.session_state["message"] = f"Comment not saved, press Enter again: {exc}"
+
+
+def _others(one: ReviewObject) -> None:
+    """Others' grades, shown to who has graded."""
+    query = sa.text("select reviewer, grade from current_grade where target_id = :t order by graded_at")
+    rows = store.reading(current().db, lambda conn: conn.execute(query, {"t": one.target_id}).all())
+    st.html(table(["Reviewer", "Grade"], [list(r) for r in rows]))
+
+
+def show_cuts(one: ReviewObject) -> None:
+    """The cut table of ``lensmine explain``."""
+    from scoring.explain import explain
+
+    found = explain(current().db, str(one.target_id))
+    for verdict in found["verdicts"]:
+        st.html(
+            f"<div class='lm-sub'><b>{html.escape(verdict['model'])}</b>: {html.escape(verdict['verdict'])},"
+            f" {html.escape(verdict['reason'])}</div>"
+        )
+        if verdict["steps"]:
+            rows = [
+                [s["step"], "passes" if s["passes"] else "fails", s["found"], s["asked"]]
+                for s in verdict["steps"]
+            ]
+            st.html(table(["Cut", "", "Found", "Asked"], rows))
