@@ -1,6 +1,6 @@
 """Seconds that the selection function of six parameters, all pairs, takes: injected, scored, counted, drawn.
 
-Example: python -m benchmarks.bench_selfunc --model eznet --n 40000 --plot selection.png
+Example: python -m benchmarks.bench_selfunc --model arclet_gri --n 40000 --plot selection.png
 """
 
 from __future__ import annotations
@@ -20,12 +20,13 @@ from scoring.selfunc.plot import draw
 def main() -> None:
     """Measure in a database of its own and print one JSON object."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--model", default="eznet")
+    parser.add_argument("--model", default="arclet_gri")
     parser.add_argument("--weights", default="shipped")
     parser.add_argument("--backend", default="auto")
     parser.add_argument("--n", type=int, default=40_000)
     parser.add_argument("--mode", default="slice", choices=("slice", "population"))
     parser.add_argument("--bins", type=int, default=None)
+    parser.add_argument("--fix", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--plot", type=Path)
     given = parser.parse_args()
     bins = given.bins or (10 if given.mode == "slice" else 8)
@@ -33,7 +34,8 @@ def main() -> None:
         file = str(Path(folder) / "bench.duckdb")
         upgrade(file)
         began = time.perf_counter()
-        config = MeasureConfig(mode=given.mode, n=given.n, bins=bins)
+        fix = {name: float(value) for name, _, value in (f.partition("=") for f in given.fix)}
+        config = MeasureConfig(mode=given.mode, n=given.n, bins=bins, fix=fix)
         done = measure(file, given.model, config, weights=given.weights, backend=given.backend)
         if given.plot:
             draw(done, given.plot)

@@ -156,6 +156,8 @@ def _roc(axes: Axes, found: Sequence[Evaluation]) -> None:
 def _trc(axes: Axes, found: Sequence[Evaluation]) -> None:
     for k, each in enumerate(found):
         x, value, lo, hi = _xy(each, "trc")
+        best = np.minimum(1, x * (each.n_positive + each.n_negative) / each.n_positive)
+        hi = np.clip(hi, value, np.maximum(best, value))  # an exact interval does not know what rank allows
         performance = each.get("ranking_performance")
         label = f"{each.model}  ({performance.value:.3f}, {performance.lo:.3f} to {performance.hi:.3f})"
         axes.plot(x, value, color=COLOURS[k % len(COLOURS)], label=label)
@@ -167,7 +169,7 @@ def _trc(axes: Axes, found: Sequence[Evaluation]) -> None:
     axes.plot(rank, perfect, color="0.6", linewidth=0.9, linestyle="--", label="perfect")
     axes.plot(rank, rank, color="0.6", linewidth=0.9, linestyle=":", label="no discrimination")
     axes.set(xscale="log", xlim=(1 / total, 1), ylim=(0, 1.02))
-    axes.set(xlabel="share of the list, best first", ylabel="share of lenses recovered")
+    axes.set(xlabel="share of the list that is inspected, best first", ylabel="share of lenses recovered")
     axes.legend(loc="upper left", title="ranking performance", title_fontsize=8, fontsize=7)
 
 

@@ -40,8 +40,9 @@ def draw(done: Measurement, path: Path) -> None:
 
     names = [plane.x.name for plane, _ in done.planes if plane.y is None]
     n = len(names)
-    figure, axes = plt.subplots(n, n, figsize=(1.9 * n + 1.2, 1.9 * n + 0.4), squeeze=False)
-    figure.subplots_adjust(left=0.09, right=0.97, bottom=0.08, top=0.94, wspace=0.09, hspace=0.09)
+    figure, axes = plt.subplots(n, n, figsize=(1.6 * n + 1.2, 1.6 * n + 0.6), squeeze=False)
+    figure.subplots_adjust(left=0.08, right=0.95, bottom=0.085, top=0.985, wspace=0.09, hspace=0.09)
+    reference = done.recipe.get("reference", {})
     for row in axes:
         for ax in row:
             ax.set_visible(False)
@@ -53,17 +54,18 @@ def draw(done: Measurement, path: Path) -> None:
         else:
             j = names.index(plane.y.name)
             image = _plane(axes[j][i], plane, found)
+            _mark(axes[j][i], reference, plane.x.name, plane.y.name)
     for j in range(n):
         for i in range(j + 1):
             _dress(axes[j][i], names, i, j, n, done.band)
     if image is not None:
         # the empty upper corner holds the colour bar and what was measured
-        where = figure.add_axes((0.62, 0.80, 0.33, 0.02))
+        where = figure.add_axes((0.55, 0.80, 0.38, 0.018))
         bar = figure.colorbar(image, cax=where, orientation="horizontal")
         bar.set_label("P(selected)")
         bar.ax.axvline(0.5, color="white", linewidth=1.2)
-    figure.text(0.62, 0.93, _title(done), ha="left", va="top", fontsize=11, linespacing=1.5)
-    figure.savefig(path, dpi=150)
+    figure.text(0.55, 0.98, _title(done), ha="left", va="top", fontsize=10.5, linespacing=1.5)
+    figure.savefig(path, dpi=130)
     plt.close(figure)
 
 
@@ -74,10 +76,22 @@ def _title(done: Measurement) -> str:
         "rows": f"injections of {done.recipe.get('selection', 'a selection')}",
     }[done.mode]
     where = f" on {done.instrument.upper()}" if done.instrument else ""
-    return (
-        f"{done.model}{where}, stage {done.stage} (p ≥ {done.threshold:.3g})\n{what}; "
-        f"{done.n_injected:,} injected lenses\nwhite line: P = 0.5; grey: too few injections"
-    )
+    lines = [
+        f"{done.model}{where}, stage {done.stage} (p ≥ {done.threshold:.3g})",
+        f"{done.n_injected:,} injected lenses; {what}" + (" at +" if done.mode == "slice" else ""),
+        "white line: P = 0.5; blue: 95% interval; grey: too few",
+    ]
+    fixed = done.recipe.get("fixed", {})
+    if "source_r_eff_arcsec" in fixed:
+        size, index = fixed["source_r_eff_arcsec"], fixed["source_sersic_n"]
+        lines.insert(2, rf"source: $r_\mathrm{{eff}}$ = {size:g} arcsec, Sérsic n = {index:g}")
+    return "\n".join(lines)
+
+
+def _mark(ax: Any, reference: dict[str, float], x: str, y: str) -> None:
+    """A cross where both parameters are when they are the fixed ones."""
+    if x in reference and y in reference:
+        ax.plot(reference[x], reference[y], marker="+", markersize=7, color="#d55e00", markeredgewidth=1.4)
 
 
 def _plane(ax: Any, plane: Plane, found: Shares) -> Any:
@@ -125,7 +139,7 @@ def _dress(ax: Any, names: list[str], i: int, j: int, n: int, band: str | None) 
         ax.yaxis.tick_right()
         ax.set_yticks([0, 0.5, 1])
         ax.yaxis.set_label_position("right")
-        ax.set_ylabel("P", fontsize=9)
+        ax.set_ylabel("P", fontsize=9, rotation=0, labelpad=4)
     elif i == 0:
         ax.set_ylabel(label(names[j]), fontsize=9)
     else:
