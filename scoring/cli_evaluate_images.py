@@ -43,7 +43,10 @@ def tracers_add(
     if as_json:
         console.print_json(asdict(done))
     else:
-        text = f"tracers {done.name}: {done.added:,} added, {done.total:,} in all"
+        text = (
+            f"tracers {done.name}: {done.added:,} added, {done.total:,} in all; of these "
+            f"{done.with_cutout:,} have a cutout, {done.with_spectrum:,} a spectrum"
+        )
         console.out.print(text, markup=False)
 
 
@@ -91,9 +94,20 @@ def trc(
 
     Example: lensmine evaluate trc lensflow --tracers real --last-ordinality 0.94 --out figures
     """
+    from schema import console
+    from schema.errors import UserError
     from scoring.evaluate.tracers import evaluate_trc
 
-    found = [evaluate_trc(db, m, tracers, negatives, last_ordinality, last_model) for m in models]
+    found, refused = [], []
+    for model in models:
+        try:
+            found.append(evaluate_trc(db, model, tracers, negatives, last_ordinality, last_model))
+        except UserError as fault:  # one model without tracers must not keep the others from being judged
+            refused.append(fault)
+    if not found:
+        raise refused[0]
+    for each in refused:
+        console.err.print(f"left out: {each}", markup=False)
     finish(found, None, record, db, out, as_json)
 
 
@@ -120,7 +134,11 @@ def images(
         return
     for name in names:
         some = [each for each in found if each.name == f"images_{name}"]
-        finish(some, None, record, db, out, as_json)
+        judged = [each for each in some if each.n_positive or each.n_negative]
+        if judged:
+            finish(judged, None, record, db, out, as_json)
+        else:
+            console.out.print(f"images_{name}: none of its images is scored by these models", markup=False)
         console.out.print(f"{name}: {some[0].recipe['note']}", markup=False)
         for each in some:
             console.out.print(f"  {each.model}: {_counts(each)}", markup=False)

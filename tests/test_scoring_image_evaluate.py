@@ -26,6 +26,7 @@ from schema.tables import (
     scoring_run,
     target,
 )
+from schema.upsert import upsert_rows
 from scoring.evaluate import metrics
 from scoring.evaluate.images import evaluate_images
 from scoring.evaluate.images_figures import image_figures
@@ -229,7 +230,14 @@ def invoke(*words: str) -> str:
 
 def test_tracers_from_known_lenses_injections_and_a_condition(db: str) -> None:
     of = search(db)
-    assert add_tracers(db, "real", "known").total == 1
+    with connect_engine(db).begin() as conn:  # arcs put onto the cutout of a known lens lie where it lies
+        query = sa.select(target).where(target.c.target_id == of["hst"][5])
+        copy = dict(conn.execute(query).mappings().one()) | {
+            "target_id": 5, "survey": "sim", "native_id": "onto-5", "is_injection": True
+        }  # fmt: skip
+        upsert_rows(conn, target, [copy], ["target_id"])
+    added = add_tracers(db, "real", "known")
+    assert (added.total, added.with_cutout, added.with_spectrum) == (1, 1, 0)
     assert add_tracers(db, "sim", "injections", "survey = 'sim'").total == 15
     assert add_tracers(db, "mine", None, "survey = 'hst'").added == 8
     again = add_tracers(db, "mine", None, "survey in ('hst', 'cosmos')")

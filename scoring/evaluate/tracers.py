@@ -40,15 +40,29 @@ from scoring.predicate import VIEW, check_predicate, where_clause
 Array = NDArray[np.float64]
 
 SOURCES = {
-    "known": ("known_lens", "exists (select 1 from known_lens_match k where k.target_id = {v}.target_id)"),
+    "known": (
+        "known_lens",
+        "not {v}.is_injection and "
+        "exists (select 1 from known_lens_match k where k.target_id = {v}.target_id)",
+    ),
     "injections": (
         "injection",
         "exists (select 1 from injection k where k.target_id = {v}.target_id and k.is_lens)",
     ),
 }
-"""Where tracers may come from: their origin in table tracer, and a condition over view selectable."""
+"""Where tracers may come from: their origin in table tracer, and a condition over view selectable.
+
+Arcs that were put onto the cutout of a known lens lie where it lies, and are no known lens.
+"""
 
 N_RESAMPLES = 1000
+
+HELD = """
+select count(*) from tracer
+where tracer.name = :name and exists (
+    select 1 from {table} as t where t.target_id = tracer.target_id and t.is_primary
+)
+"""
 
 
 # ---------------------------------------------------------------------- the set
@@ -56,11 +70,13 @@ N_RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class TracerSet:
-    """What ``tracers add`` did: tracers added now, and in the set by now."""
+    """What ``tracers add`` did: tracers added now, in the set by now, and those that models can score."""
 
     name: str
     added: int
     total: int
+    with_cutout: int = 0
+    with_spectrum: int = 0
 
 
 def add_tracers(
@@ -112,7 +128,11 @@ def add_tracers(
                 select 1 from tracer as t where t.name = '{text}' and t.target_id = found.target_id
             )""")
         total = _size(conn, name)
-    return TracerSet(name, total - before, total)
+        held = [
+            int(conn.execute(sa.text(HELD.format(table=table)), {"name": name}).scalar_one())
+            for table in ("cutout", "spectrum")
+        ]
+    return TracerSet(name, total - before, total, *held)
 
 
 def list_tracers(db: str | None) -> list[dict[str, Any]]:
