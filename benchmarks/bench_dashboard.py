@@ -4,249 +4,33 @@
     python -m benchmarks.bench_dashboard --only team --postgresql postgresql://user@host/empty_database
 
 100,000 candidates, half of them of spectra and half of images, stand in the database; 1,000 of each have
-pixels
-of their own and the others share them. A keystroke is timed in the browser from the key's event until the
-next
-object stands on screen with its pictures drawn, and its grade is in the database by then: the server saves
-before
-it draws. ``--look`` is how long the reviewer looks at each object before the key.
+pixels of their own and the others share them. A keystroke is timed in the browser from the key's event until
+the next object stands on screen with its pictures drawn, and its grade is in the database by then: the server
+saves before it draws. ``--look`` is how long the reviewer looks at each object before the key.
 """
 
 from __future__ import annotations
 
 import argparse
-import datetime
 import json
 import os
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
-import pyarrow as pa
 import sqlalchemy as sa
 
-from schema.engine import connect_engine, shard_root, upgrade
-from schema.grid import LYA_ANGSTROM, wave_angstrom
-from schema.healpix import hpx29
-from schema.image_shards import percentile_stamp, pixel_hashes, write_image_shard
-from schema.shards import write_shard
-from schema.tables import (
-    cutout,
-    image_score,
-    image_shard,
-    line_fit,
-    model,
-    pixel_shard,
-    score,
-    scoring_run,
-    spec_obj,
-    spectrum,
-    target,
-)
-from schema.upsert import insert_rows
+from schema.engine import connect_engine
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from dashboard_browser import OBJECT, Dashboard, browser, open_review, serving, shown
+from dashboard_browser import Dashboard, browser, open_review, serving
 
-NOW = datetime.datetime(2026, 1, 2, tzinfo=datetime.UTC)
-FIRST, NPIX, SIDE, OWN = 35600, 4200, 64, 1000
-
-
-def fill(db: str, n: int, seed: int = 1) -> None:
-    """An upgraded database with `n` candidates, half of spectra and half of images."""
-    upgrade(db)
-    rng = np.random.default_rng(seed)
-    half = n // 2
-    ids = np.arange(1, n + 1, dtype=np.int64) << 20
-    ra, dec = rng.uniform(0, 360, n), np.degrees(np.arcsin(rng.uniform(-0.3, 0.9, n)))
-    p = rng.uniform(0.5, 1, n)
-    images = rng.normal(0, 0.05, (OWN, 3, SIDE, SIDE)).astype(np.float32)
-    y, x = np.mgrid[:SIDE, :SIDE] - (SIDE - 1) / 2
-    images += (8 * np.exp(-np.hypot(x, y) / 4)).astype(np.float32)
-    write_image_shard(
-        shard_root(db),
-        "bench-images",
-        {"image": images, "stamp": percentile_stamp(images)[0]},
-        ("g", "r", "i"),
-    )
-    hashes = np.array(pixel_hashes(images), dtype=object)[np.arange(half) % OWN]
-    wave = wave_angstrom(FIRST + np.arange(NPIX))
-    hit = np.sort(rng.uniform(3850, 4950, half))
-    own_hit = hit[np.linspace(0, half - 1, OWN).astype(int)]
-    flux = 1 + rng.normal(0, 0.3, (OWN, NPIX)) + 6 * np.exp(-(((wave - own_hit[:, None]) / 3) ** 2))
-    ivar = np.full(flux.shape, 1 / 0.09)
-    write_shard(
-        shard_root(db), "bench-spectra", {"flux": flux, "ivar": ivar, "model": np.ones_like(flux)}, FIRST
-    )
-    text = lambda value: pa.array([value] * half, pa.string())  # noqa: E731
-    spectra, imaged = ids[:half], ids[half:]
-    row = np.linspace(0, OWN - 1, half).astype(np.int64)
-    names = pa.array([f"{k}" for k in ids], pa.string())
-    own = {
-        "target_id": spectra,
-        "spectrum_id": spectra,
-        "model_id": np.full(half, 1),
-        "content_hash": text("h"),
-    }
-    tables: list[tuple[sa.Table, dict[str, Any]]] = [
-        (
-            target,
-            {
-                "target_id": ids,
-                "survey": pa.array(["bench"] * n),
-                "native_id": names,
-                "ra_deg": ra,
-                "dec_deg": dec,
-                "hpx29": hpx29(ra, dec),
-                "is_injection": np.zeros(n, dtype=bool),
-            },
-        ),
-        (
-            spec_obj,
-            {
-                "target_id": spectra,
-                "class": text("GALAXY"),
-                "z": np.full(half, 0.45),
-                "is_primary": np.ones(half, bool),
-            },
-        ),
-        (
-            spectrum,
-            {
-                "spectrum_id": spectra,
-                "target_id": spectra,
-                "shard_id": np.full(half, 2),
-                "shard_row": row,
-                "pix_first": np.full(half, FIRST, np.int32),
-                "pix_last": np.full(half, FIRST + NPIX - 1, np.int32),
-                "n_good": np.full(half, NPIX, np.int32),
-                "content_hash": text("h"),
-                "is_primary": np.ones(half, bool),
-            },
-        ),
-        (
-            score,
-            own
-            | {
-                "run_id": np.full(half, 1),
-                "z_used": np.full(half, 0.45),
-                "probability": p[:half],
-                "wave_angstrom": hit,
-                "snr": np.full(half, 9.0),
-            },
-        ),
-        (
-            line_fit,
-            own
-            | {
-                "fit_id": spectra,
-                "fit_version": text("bench"),
-                "hit_wave_angstrom": hit,
-                "status": text("ok"),
-                "wave_angstrom": hit,
-                "wave_err_angstrom": np.full(half, 0.3),
-                "peak_wave_angstrom": hit,
-                "line_flux": np.full(half, 30.0),
-                "line_flux_err": np.full(half, 1.5),
-                "peak_flux": np.full(half, 6.0),
-                "peak_flux_err": np.full(half, 0.3),
-                "sigma_angstrom": np.full(half, 3.0),
-                "sigma_err_angstrom": np.full(half, 0.3),
-                "skewness": np.full(half, 3.0),
-                "skewness_err": np.full(half, 0.5),
-                "constant": np.ones(half),
-                "line_snr": np.full(half, 20.0),
-                "delta_chi2_gaussian": np.full(half, 30.0),
-                "z_lya": hit / LYA_ANGSTROM - 1,
-                "z_oii": hit / 3728.5 - 1,
-                "n_mask_near": np.zeros(half, np.int32),
-                "chi2": np.full(half, 50.0),
-                "dof": np.full(half, 50, np.int32),
-            },
-        ),
-        (
-            cutout,
-            {
-                "cutout_id": imaged,
-                "target_id": imaged,
-                "shard_id": np.full(half, 1),
-                "shard_row": np.arange(half) % OWN,
-                "instrument": text("hsc"),
-                "bands": text("g,r,i"),
-                "ny": np.full(half, SIDE, np.int32),
-                "nx": np.full(half, SIDE, np.int32),
-                "pixscale_arcsec": np.full(half, 0.168),
-                "content_hash": pa.array(list(hashes)),
-                "is_primary": np.ones(half, bool),
-            },
-        ),
-        (
-            image_score,
-            {
-                "cutout_id": imaged,
-                "model_id": np.full(half, 2),
-                "run_id": np.full(half, 2),
-                "target_id": imaged,
-                "content_hash": pa.array(list(hashes)),
-                "probability": p[half:],
-            },
-        ),
-    ]
-    runs = [
-        {
-            "run_id": k,
-            "model_id": k,
-            "status": "done",
-            "modality": m,
-            "n_selected": half,
-            "n_todo": half,
-            "n_scored": half,
-            "started_at": NOW,
-        }
-        for k, m in ((1, "spectrum"), (2, "image"))
-    ]
-    models = [
-        {
-            "model_id": k,
-            "name": name,
-            "kind": "network",
-            "preprocessing_hash": "p",
-            "weights_hash": "w" * 8,
-            "threshold": 0.5,
-        }
-        for k, name in ((1, "bench_spectrum"), (2, "bench_image"))
-    ]
-    with connect_engine(db).begin() as conn:
-        insert_rows(conn, model, models)
-        insert_rows(conn, scoring_run, runs)
-        insert_rows(
-            conn,
-            image_shard,
-            [
-                {
-                    "shard_id": 1,
-                    "name": "bench-images",
-                    "bands": "g,r,i",
-                    "n_band": 3,
-                    "ny": SIDE,
-                    "nx": SIDE,
-                    "n_rows": OWN,
-                }
-            ],
-        )
-        insert_rows(
-            conn,
-            pixel_shard,
-            [{"shard_id": 2, "name": "bench-spectra", "pix0": FIRST, "npix": NPIX, "n_rows": OWN}],
-        )
-        for table, columns in tables:
-            insert_rows(conn, table, pa.table(columns))
-
+from benchmarks.dashboard_search import fill
+from benchmarks.dashboard_team import team
 
 # ---------------------------------------------------------------- what is timed in the browser
 
@@ -346,96 +130,6 @@ def keystrokes(db: str, n: int, look: float) -> dict[str, Any]:
         out["server_growth_mib"] = round(memory[-1] - memory[0], 1)
         out["browser_growth_mib"] = round(heap[-1] - heap[0], 1)
     return out
-
-
-def team(db: str, people: int, grades: int) -> dict[str, Any]:
-    """Reviewers at once, each in a browser, with the server killed and started again in the middle."""
-    failed: list[str] = []
-    half = threading.Barrier(people + 1)
-    done: list[int] = []
-    board = Dashboard(db)
-    began = time.perf_counter()
-
-    def work(k: int) -> None:
-        waited = False
-        try:
-            with browser() as chrome:
-                page = chrome.new_page(viewport={"width": 1400, "height": 900})
-                page.set_default_timeout(120_000)
-                page.goto(board.url)
-                page.get_by_label("Name").fill(f"reviewer {k}")
-                page.get_by_label("Passphrase").fill(f"passphrase {k}")
-                page.get_by_role("button", name="Sign in").click()
-                page.wait_for_selector(OBJECT)
-                url = f"{board.url}/?order=shuffled&hide_enough=0&seed={k}"
-                open_review(page, url)
-                for n in range(grades):
-                    if n == grades // 2:
-                        half.wait(600)
-                        waited = True
-                    _one_grade(page, url, "1234"[(n + k) % 4])
-                done.append(k)
-        except BaseException as exc:
-            failed.append(f"reviewer {k}: {type(exc).__name__}: {str(exc)[:300]}")
-            if not waited:
-                half.abort()
-
-    threads = [threading.Thread(target=work, args=(k,)) for k in range(people)]
-    for t in threads:
-        t.start()
-    try:
-        half.wait(3600)
-        time.sleep(0.3)  # in the middle of everyone's next keystroke
-        board.stop(kill=True)
-        time.sleep(1)
-        board.start()
-    except threading.BrokenBarrierError:
-        failed.append("not everyone came to the middle")
-    for t in threads:
-        t.join()
-    seconds = time.perf_counter() - began
-    board.stop()
-    with connect_engine(db, read_only=True).connect() as conn:
-        query = """
-            select reviewer, count(*), count(distinct target_id) from current_grade group by reviewer order
-            by reviewer"""
-        counts = {r[0]: (int(r[1]), int(r[2])) for r in conn.execute(sa.text(query))}
-        total, tokens = conn.execute(sa.text("select count(*), count(distinct grade_id) from grade")).one()
-    return {
-        "reviewers": people,
-        "grades_each": grades,
-        "standing": counts,
-        "rows": total,
-        "distinct": tokens,
-        "failed": failed,
-        "seconds": round(seconds, 1),
-        "grades_per_s": round(people * grades / seconds, 1),
-    }
-
-
-def _one_grade(page: Any, url: str, key: str) -> None:
-    """Press until another object is on screen, as a person does when the server restarts."""
-    before = shown(page)
-    until = time.monotonic() + 180
-    while True:
-        try:
-            page.keyboard.press(key)
-            page.wait_for_function(
-                "(old) => { const o = document.querySelector('#lm-object'); return o && o.dataset.target !=="
-                " old; }",
-                arg=before,
-                timeout=20_000,
-            )
-            return
-        except Exception:
-            if time.monotonic() > until:
-                raise
-            try:
-                now = open_review(page, url)
-            except Exception:
-                continue  # the server is not back yet
-            if now != before:
-                return  # the grade was saved, only the answer was lost
 
 
 def main() -> None:

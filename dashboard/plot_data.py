@@ -6,28 +6,16 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import sqlalchemy as sa
 
 from dashboard.charts import Chart, Series
+from dashboard.plot_candidates import colour_magnitude, redshifts, sky_map
+from dashboard.plot_versions import what
 from schema.engine import read_frame
 from schema.errors import UserError
 from scoring.evaluate import metrics
 from scoring.evaluate.intervals import clopper_pearson
 
-MOST_ROWS = 60_000
-MAGNITUDES = ("i", "r", "f814w", "g", "z")
-
-VERSIONS = """
-select model.model_id, model.name, model.weights_hash, model.threshold, scoring_run.run_id,
-scoring_run.started_at,
-    scoring_run.n_scored, scoring_run.modality, selection.name as selection, selection.version as
-    selection_version
-from scoring_run
-inner join model on model.model_id = scoring_run.model_id
-left join selection on selection.selection_id = scoring_run.selection_id
-order by scoring_run.run_id desc
-"""
 LABELLED = """
 with said as (
     select model_id, target_id, probability from current_score
@@ -45,30 +33,6 @@ from truth inner join said on said.target_id = truth.target_id
 where said.model_id = :model_id
 group by truth.target_id, truth.is_lens
 """
-
-
-def versions(conn: sa.Connection) -> list[dict[str, Any]]:
-    """The latest run of every model version, latest first."""
-    out: dict[int, dict[str, Any]] = {}
-    for row in conn.execute(sa.text(VERSIONS)).mappings():
-        out.setdefault(int(row["model_id"]), dict(row))
-    return list(out.values())
-
-
-def what(version: dict[str, Any] | None) -> str:
-    """Model, run, selection and date in words."""
-    if version is None:
-        return "whole database"
-    when = f"{version['started_at']:%Y-%m-%d %H:%M} UTC" if version["started_at"] else "date unknown"
-    chosen = (
-        f"{version['selection']} version {version['selection_version']}"
-        if version["selection"]
-        else "no selection"
-    )
-    return (
-        f"model {version['name']} {version['weights_hash'][:8]}, run {version['run_id']}, selection {chosen},"
-        f" {when}"
-    )
 
 
 def _labelled(conn: sa.Connection, version: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
@@ -232,178 +196,6 @@ def attrition(conn: sa.Connection, version: dict[str, Any], options: dict[str, A
         f"{int(left[0]):,} scored, {int(left[-1]):,} candidates.",
         log_y=True,
         names=names,
-    )
-
-
-def sky_map(conn: sa.Connection, version: dict[str, Any] | None, options: dict[str, Any]) -> Chart:
-    """Where the candidates are among what was observed."""
-    every = read_frame(conn, f"select ra_deg, dec_deg from target order by hpx29 % 9973 limit {MOST_ROWS}")
-    found = _candidates(conn, version)
-    if every.empty:
-        raise UserError("the database holds no targets; begin with: lensmine ingest sdss PATH")
-    return Chart(
-        "sky", "Sky", "right ascension [deg]", "declination [deg]", [
-            Series("targets", every["ra_deg"], every["dec_deg"], kind="points", faint=True),
-            Series("candidates", found["ra_deg"], found["dec_deg"], kind="points"),
-        ], what(version), f"{len(found)} candidates.", reverse_x=True,
-    )  # fmt: skip
-
-
-def _candidates(conn: sa.Connection, version: dict[str, Any] | None) -> pd.DataFrame:
-    where = "" if version is None else f"where model_id = {int(version['model_id'])}"
-    return read_frame(
-        conn,
-        f"""
-        with found as (
-            select target_id, model_id from candidate
-            union
-            select target_id, model_id from image_candidate
-        )
-        select target.target_id, target.ra_deg, target.dec_deg, phot_obj.mag_g, phot_obj.mag_r,
-        phot_obj.mag_i,
-            phot_obj.mag_z, phot_obj.mag_f814w, spec_obj.cmodel_mag_i
-        from (select distinct target_id from found {where}) as chosen
-        inner join target on target.target_id = chosen.target_id
-        left join phot_obj on phot_obj.target_id = target.target_id
-        left join spec_obj on spec_obj.target_id = target.target_id
-        limit {MOST_ROWS}
-        """,
-    )
-
-
-def colour_magnitude(conn: sa.Connection, version: dict[str, Any] | None, options: dict[str, Any]) -> Chart:
-    """Colour against magnitude, the candidates on top of everything."""
-    every = read_frame(
-        conn,
-        "select mag_g, mag_r, mag_i from phot_obj where mag_g is not null and mag_i is not null limit"
-        f" {MOST_ROWS}",
-    )
-    if every.empty:
-        raise UserError(
-            "no photometry in two bands yet; load a catalogue with: lensmine ingest hsc PATH, or cosmos"
-        )
-    found = _candidates(conn, version).dropna(subset=["mag_g", "mag_i"])
-    return Chart(
-        "colour_magnitude",
-        "Colour and magnitude",
-        "i [AB mag]",
-        "g - i [mag]",
-        [
-            Series("all", every["mag_i"], every["mag_g"] - every["mag_i"], kind="points", faint=True),
-            Series("candidates", found["mag_i"], found["mag_g"] - found["mag_i"], kind="points"),
-        ],
-        what(version),
-        f"{len(every):,} objects, {len(found)} candidates.",
-    )
-
-
-def redshifts(conn: sa.Connection, version: dict[str, Any] | None, options: dict[str, Any]) -> Chart:
-    """Redshift of lens and source of the candidates, the known lenses behind them."""
-    where = "" if version is None else f"and model_id = {int(version['model_id'])}"
-    found = read_frame(
-        conn, f"select z_lens, z_source, is_injection from candidate where z_source is not null {where}"
-    )
-    known = read_frame(
-        conn, "select z_lens, z_source from known_lens where z_lens is not null and z_source is not null"
-    )
-    if found.empty and known.empty:
-        raise UserError("no candidate has both redshifts; fit the hits with: lensmine fit")
-    real, injected = found[~found["is_injection"].astype(bool)], found[found["is_injection"].astype(bool)]
-    series = [
-        Series("known lenses", known["z_lens"], known["z_source"], kind="points", faint=True),
-        Series("candidates", real["z_lens"], real["z_source"], kind="points"),
-        Series("simulated", injected["z_lens"], injected["z_source"], kind="points"),
-    ]
-    return Chart(
-        "redshifts", "Redshift of lens and source", "z of the lens", "z of the source if Lyα",
-        [s for s in series if len(np.asarray(s.x))], what(version), f"{len(found)} candidates.",
-    )  # fmt: skip
-
-
-def selection_slices(conn: sa.Connection) -> pd.DataFrame:
-    """Every cell of the measured selection functions."""
-    return read_frame(
-        conn,
-        """
-        select selection_function.*, model.name as model from selection_function
-        inner join model on model.model_id = selection_function.model_id
-        order by measured_at desc, x_name, x_lo, y_lo
-        """,
-    )
-
-
-def selection_chart(cells: pd.DataFrame, lo: float, hi: float) -> Chart:
-    """P(selected) along the first parameter, for cells of the second within [lo, hi].
-
-    Parameters
-    ----------
-    cells : DataFrame
-        Cells of one measurement, stage and pair of parameters.
-    lo, hi : float
-        Reach of the second parameter; without one they are ignored.
-    """
-    first = cells.iloc[0]
-    inside = (
-        cells
-        if pd.isna(first["y_name"])
-        else cells[(cells["y_lo"] >= lo - 1e-9) & (cells["y_hi"] <= hi + 1e-9)]
-    )
-    sums = inside.groupby(["x_lo", "x_hi"], as_index=False)[["n_injected", "n_selected"]].sum()
-    sums = sums[sums["n_injected"] > 0]
-    low, high = clopper_pearson(sums["n_selected"], sums["n_injected"])
-    middle = 0.5 * (sums["x_lo"] + sums["x_hi"])
-    when = f"{first['measured_at']:%Y-%m-%d %H:%M} UTC" if first["measured_at"] is not None else ""
-    reach = "" if pd.isna(first["y_name"]) else f", {first['y_name']} {lo:g} to {hi:g}"
-    return Chart(
-        f"selection_{first['x_name']}",
-        f"Selection function, {first['stage']}",
-        str(first["x_name"]),
-        "share selected",
-        [Series(f"{first['model']}{reach}", middle, sums["n_selected"] / sums["n_injected"], low, high)],
-        f"model {first['model']}, instrument {first['instrument']}, threshold {first['threshold']}, "
-        f"measurement {first['measurement_id']}, {when}",
-        f"{int(sums['n_injected'].sum()):,} injections.",
-        y_range=(0, 1),
-    )
-
-
-def stored_curve(conn: sa.Connection, evaluation_id: int, name: str) -> Chart:
-    """A curve that an evaluation left in table metric."""
-    about = (
-        conn.execute(
-            sa.text(
-                "select evaluation.name, evaluation.evaluated_at, evaluation.n_positive,"
-                " evaluation.n_negative, model.name as model, model.weights_hash from evaluation inner join"
-                " model on model.model_id = evaluation.model_id where evaluation_id = :e"
-            ),
-            {"e": evaluation_id},
-        )
-        .mappings()
-        .one()
-    )
-    rows = read_frame(
-        conn,
-        "select * from metric where evaluation_id = :e and name = :n order by point",
-        e=evaluation_id,
-        n=name,
-    )
-    return Chart(
-        f"{name}_{evaluation_id}",
-        f"{name.replace('_', ' ')} of test set {about['name']}",
-        "x",
-        "value",
-        [
-            Series(
-                about["model"],
-                rows["x"].astype(float),
-                rows["value"].astype(float),
-                rows["lo"].astype(float),
-                rows["hi"].astype(float),
-            )
-        ],
-        f"model {about['model']} {about['weights_hash'][:8]}, test set {about['name']},"
-        f" {about['evaluated_at']:%Y-%m-%d %H:%M} UTC",
-        f"{about['n_positive']} lenses, {about['n_negative']} others.",
     )
 
 

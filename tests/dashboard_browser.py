@@ -11,6 +11,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 OBJECT = "#lm-object"
@@ -38,8 +39,14 @@ class Dashboard:
     """``lensmine dashboard`` as a process of its own."""
 
     def __init__(
-        self, db: str, *options: str, port: int | None = None, env: dict[str, str] | None = None
+        self,
+        db: str,
+        *options: str,
+        port: int | None = None,
+        env: dict[str, str] | None = None,
+        cwd: Path | None = None,
     ) -> None:
+        self.cwd = cwd
         self.db, self.options, self.port = db, options, port or free_port()
         self.env = {**os.environ, **(env or {})}
         self.process: subprocess.Popen[bytes] | None = None
@@ -64,7 +71,11 @@ class Dashboard:
             str(self.port),
         ]
         self.process = subprocess.Popen(
-            [*command, *self.options], env=self.env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+            [*command, *self.options],
+            env=self.env,
+            cwd=self.cwd,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
         )
         until = time.monotonic() + 90
         while True:
@@ -94,9 +105,9 @@ class Dashboard:
 
 
 @contextlib.contextmanager
-def serving(db: str, *options: str, env: dict[str, str] | None = None) -> Iterator[Dashboard]:
+def serving(db: str, *options: str, **how: Any) -> Iterator[Dashboard]:
     """A dashboard for the length of a block."""
-    board = Dashboard(db, *options, env=env)
+    board = Dashboard(db, *options, **how)
     try:
         yield board
     finally:

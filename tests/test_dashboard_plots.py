@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from dashboard_data import NOW, write_search
 
-from dashboard import plot_data, store
+from dashboard import plot_data, plot_stored, plot_versions, store
 from dashboard.charts import Chart, Series
 from schema.engine import connect_engine
 from schema.errors import UserError
@@ -24,7 +24,7 @@ def search(db):
 
 
 def first_version(conn):
-    return next(v for v in plot_data.versions(conn) if v["name"] == "first")
+    return next(v for v in plot_versions.versions(conn) if v["name"] == "first")
 
 
 @pytest.mark.parametrize("name", ["trc", "roc", "reliability", "completeness", "sky"])
@@ -85,11 +85,11 @@ def test_slices_of_the_selection_function_add_counts_before_dividing(db, search)
     ]
     with connect_engine(db).begin() as conn:
         insert_rows(conn, selection_function, cells)
-    rows = store.reading(db, plot_data.selection_slices)
+    rows = store.reading(db, plot_stored.selection_slices)
     assert len(rows) == 6
-    whole = plot_data.selection_chart(rows, 20.0, 23.0)
+    whole = plot_stored.selection_chart(rows, 20.0, 23.0)
     assert np.allclose(whole.series[0].y, [60 / 60, 45 / 60])
-    part = plot_data.selection_chart(rows, 21.0, 22.0)
+    part = plot_stored.selection_chart(rows, 21.0, 22.0)
     assert np.allclose(part.series[0].y, [20 / 20, 15 / 20])
     assert "arc_mag 21 to 22" in part.series[0].label
     assert "measurement 5" in part.shows

@@ -11,7 +11,9 @@ import streamlit as st
 
 from dashboard import store
 from dashboard.charts import Chart
-from dashboard.plot_data import PLOTS, selection_chart, selection_slices, stored_curve, versions, what
+from dashboard.plot_data import PLOTS
+from dashboard.plot_stored import selection_chart, selection_slices, stored_curve
+from dashboard.plot_versions import versions, what
 from dashboard.settings import current
 from schema.engine import read_frame
 from schema.errors import UserError
