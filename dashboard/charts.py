@@ -168,6 +168,8 @@ class Chart:
         rows = frame[frame["series"].isin(labels)].assign(floor=floor)
         rows = rows.assign(name=[self.names[int(v)] for v in rows["x"]])
         top = max(float(rows["y"].max()), 1.0)
+        decades = [10.0**k for k in range(int(np.ceil(np.log10(2 * top))) + 1)]
+        axis = alt.Axis(values=decades, format="~s") if self.log_y else alt.Axis()
         scale = (
             alt.Scale(type="log", domain=[floor, 2 * top])
             if self.log_y
@@ -179,7 +181,7 @@ class Chart:
             .encode(
                 x=alt.X("name:N", title=self.x_label, sort=self.names, axis=alt.Axis(labelAngle=-30)),
                 xOffset=alt.XOffset("series:N", sort=labels),
-                y=alt.Y("y:Q", title=self.y_label, scale=scale),
+                y=alt.Y("y:Q", title=self.y_label, scale=scale, axis=axis),
                 y2="floor:Q",
                 color=colour,
                 tooltip=[alt.Tooltip("name:N"), alt.Tooltip("series:N"), alt.Tooltip("y:Q", format=",.0f")],

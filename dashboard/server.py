@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import threading
 from pathlib import Path
 from typing import Any
@@ -49,9 +50,16 @@ def serve(settings: Settings, *, address: str, port: int, headless: bool) -> Non
 
 
 def _warm(settings: Settings) -> None:
-    """Import the review page and order its queue while nobody waits; what is wrong is said by the page."""
+    """Do once, while nobody waits, what the first page needs; what is wrong is said by the page."""
     with contextlib.suppress(Exception):
-        import dashboard.pages.review  # noqa: F401
-        from dashboard.queues import QueueSpec, load_order
+        for name in ("pages.review", "spectra", "stamps"):
+            importlib.import_module(f"dashboard.{name}")
+        from dashboard.queues import QueueSpec
+        from dashboard.session import ReviewSession
+        from dashboard.shell import check_database
+        from dashboard.store import Reviewer
 
-        load_order(settings.db, QueueSpec())
+        check_database(settings)
+        session = ReviewSession(settings.db, Reviewer(0, "", False), QueueSpec())  # reads only
+        if session.current is not None:
+            session.object(session.current.target_id)

@@ -12,7 +12,7 @@ from dashboard import pictures
 from dashboard.objects import ReviewObject
 from dashboard.pages.look import SMOOTHINGS, View, change_view
 from dashboard.settings import current
-from dashboard.shell import plain
+from dashboard.shell import aside, plain
 from dashboard.spectra import SpectrumStyle, describe
 from dashboard.stamps import SCALINGS, StampStyle, colour_bands
 
@@ -74,7 +74,7 @@ def show_pictures(one: ReviewObject, look: View) -> None:
                 f" src='{spectrum_address(one, look)}' alt='{words}'>"
             )
     else:
-        st.info("This object has no spectrum in the database.")
+        aside("This object has no spectrum in the database.")
     _spectrum_controls(look, one.has_spectrum)
     _stamps(one, look)
 

@@ -84,7 +84,7 @@ def show_notes(session: ReviewSession, one: ReviewObject) -> None:
     tags = {n["tag"]: n["note_id"] for n in mine if n["tag"]}
     chosen = st.pills(
         "Tags", [*TAGS, *(t for t in tags if t not in TAGS)], selection_mode="multi", default=list(tags),
-        key=f"tags_{one.target_id}",
+        wrap=True, key=f"tags_{one.target_id}",
     )  # fmt: skip
     for tag in set(chosen) - set(tags):
         store.add_note(db, me, one.target_id, uuid.uuid4().hex, tag=tag)

@@ -99,7 +99,8 @@ def _fresh(session: ReviewSession, size: int) -> dict[str, Any]:
 
 def _item(session: ReviewSession, token: str, one: ReviewObject, given: str | None) -> dict[str, Any]:
     best = one.scores[0]["probability"] if one.scores else None
-    caption = one.name if best is None else f"{best:.3f} {one.name}"
+    short = one.name[:5] + one.name[10:15]  # hours and minutes, degrees and minutes
+    caption = short if best is None else f"{best:.3f} {short}"
     grade = given if given is not None else session.mine.get(one.target_id, "")
     return {
         "token": token,

@@ -125,7 +125,7 @@ def _unique(names: list[str]) -> list[str]:
 def _relations() -> list[Any]:
     from schema.dictionary import dictionary
 
-    return dictionary()
+    return sorted(dictionary(), key=lambda r: (r.kind != "view", r.name))  # people ask the views first
 
 
 def _dictionary() -> None:
