@@ -41,7 +41,7 @@ def draw(done: Measurement, path: Path) -> None:
     names = [plane.x.name for plane, _ in done.planes if plane.y is None]
     n = len(names)
     figure, axes = plt.subplots(n, n, figsize=(1.6 * n + 1.2, 1.6 * n + 0.6), squeeze=False)
-    figure.subplots_adjust(left=0.08, right=0.95, bottom=0.085, top=0.985, wspace=0.09, hspace=0.09)
+    figure.subplots_adjust(left=0.085, right=0.95, bottom=0.095, top=0.985, wspace=0.09, hspace=0.09)
     reference = done.recipe.get("reference", {})
     for row in axes:
         for ax in row:
@@ -124,7 +124,8 @@ def _dress(ax: Any, names: list[str], i: int, j: int, n: int, band: str | None) 
     """Ticks and labels: at the left and the bottom alone, and the scale of P on the diagonal."""
 
     def label(name: str) -> str:
-        return LABELS.get(name, name).replace(BAND, f"${band}$" if band else "")
+        # the unit on a line of its own: names are as long as a panel is wide
+        return LABELS.get(name, name).replace(BAND, f"${band}$" if band else "").replace(" [", "\n[")
 
     ax.tick_params(labelsize=8, direction="in", top=True, right=True)
     ax.locator_params(axis="x", nbins=4)
