@@ -80,6 +80,7 @@ def ablation(
     pretrain_steps: Annotated[int, typer.Option("--pretrain-steps", min=1, help="Of the generator.")] = 1000,
     cycle_steps: Annotated[int, typer.Option("--cycle-steps", min=1, help="Of the generator.")] = 150,
     gan_batch: Annotated[int, typer.Option("--gan-batch", min=2, help="Its batches.")] = 32,
+    small: Annotated[bool, typer.Option("--small", help="A network of 8 blocks, not EZnet's 50.")] = False,
     threads: ThreadsOption = None,
     as_json: JsonOption = False,
     quiet: QuietOption = False,
@@ -89,14 +90,18 @@ def ablation(
     A killed run goes on where it stopped. Example: lensmine ablation --steps 250 --seeds 3
     """
     from schema import console
-    from scoring.gan.ablation import AblationConfig, summary
+    from scoring.gan.ablation import SMALL, AblationConfig, summary
     from scoring.gan.run import run_ablation
     from scoring.gan.train import GanConfig
+    from scoring.models.eznet import EZnetConfig
 
     _threads(threads)
-    config = AblationConfig(steps=steps, seeds=tuple(range(1, seeds + 1)))
+    network = SMALL if small else EZnetConfig()
+    config = AblationConfig(steps=steps, seeds=tuple(range(1, seeds + 1)), network=network)
     tell = None if quiet else lambda line: console.err.print(line, markup=False)
-    generate = GanConfig(pretrain_steps=pretrain_steps, cycle_steps=cycle_steps, batch_size=gan_batch)
+    generate = GanConfig(
+        pretrain_steps=pretrain_steps, cycle_steps=cycle_steps, batch_size=gan_batch, discriminator=network
+    )
     rows = summary(run_ablation(out, config, generate, pool, test_lenses, test_ordinary, tell))
     if as_json:
         console.print_json(rows)

@@ -89,6 +89,9 @@ def train(
         str | None,
         typer.Option("--how", help="Images: published, or today (AdamW, one cycle); default: the model's."),
     ] = None,
+    near_misses: Annotated[
+        bool, typer.Option(help="Images: lenses' galaxies without arcs among the negatives too.")
+    ] = True,
     data: Annotated[
         Path | None, typer.Option("--data", help="Images: folder of the simulated ones; default: OUT/images.")
     ] = None,
@@ -132,6 +135,7 @@ def train(
                 negatives=negatives, tracers=tuple(tracers or ()), epochs=epochs, per_epoch=per_epoch,
                 batch_size=batch_size, learning_rate=learning_rate, init=init, seed=seed, data=data,
                 resume=resume, device=device, quick=quick, db=db, how=how,
+                near_misses=near_misses,
             )
         )  # fmt: skip
         _print_card(model, folder, card, image_summary(card), as_json)

@@ -27,7 +27,7 @@ from scoring.imaging.measure import (
     platt,
     simulated_figures,
 )  # fmt: skip
-from scoring.imaging.run import ImageTrainRequest, published_config
+from scoring.imaging.run import ImageTrainRequest, published_config, survey_sources
 from scoring.imaging.sets import from_arrays
 from scoring.imaging.train import TODAY, FitConfig, fit, logits, make_optimiser, prepared
 from scoring.models.eznet import Block, EZnetConfig, EZnetOneBand
@@ -255,6 +255,13 @@ def test_an_unknown_way_to_train_lists_the_known() -> None:
     assert published_config("eznet", "published") == published_config("eznet")
     with pytest.raises(UserError, match="published, today"):
         published_config("eznet", "tomorrow")
+
+
+def test_near_misses_may_be_left_out_of_the_negatives() -> None:
+    kind = np.array([-1, 1, 2, 3, 1], np.int8)
+    assert survey_sources(kind, np.array([4, 3, 2, 0])).tolist() == [4, 0]
+    request = ImageTrainRequest("eznet", Path("out"), how="today", near_misses=False)
+    assert request.command() == "lensmine train eznet --how today --no-near-misses"
 
 
 def test_command_trains_measures_and_writes_weights_that_score(tmp_path: Path) -> None:

@@ -22,11 +22,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from scoring.evaluate.metrics import ranking_performance, threshold_at_fpr
-from scoring.models.eznet import EZnet, EZnetConfig
+from scoring.models.eznet import Block, EZnet, EZnetConfig
 
 log = logging.getLogger("lensmine.ablation")
 
 Stamps = NDArray[np.uint8]
+
+SMALL = EZnetConfig(
+    table=(
+        Block(8, 5, 24), Block(8, 3, 16), Block(12, 3, 12), *(Block(12, 3, 8),) * 3, *(Block(32, 1, 1),) * 2,
+    ),
+)  # fmt: skip
+"""Eight blocks in place of 50, a fifteenth of the cost: learns what it can within minutes on two cores."""
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,8 @@ class ImageTrainRequest:
     epochs, batch_size, learning_rate : of training
     per_epoch : positives of an epoch
     data : folder of the simulated images, which several models may share
+    near_misses : whether galaxies as the lenses', alone or beside another, are among the negatives; the
+        thesis's were survey sources alone
     how : ``published`` as the model's paper says, ``today`` with one cycle of AdamW; None for the model's own
     """
 
@@ -79,6 +81,7 @@ class ImageTrainRequest:
     quick: bool = False
     db: str | None = None
     how: str | None = None
+    near_misses: bool = True
 
     def command(self) -> str:
         """The command that repeats this run."""
@@ -91,6 +94,8 @@ class ImageTrainRequest:
             value = getattr(self, option)
             if value is not None and value != getattr(default, option):
                 words += ["--" + option.replace("_", "-"), str(value)]
+        if not self.near_misses:
+            words.append("--no-near-misses")
         for tracers in self.tracers:
             words += ["--tracers", tracers]
         return shlex.join(words)
@@ -160,6 +165,8 @@ def run_image_training(request: ImageTrainRequest) -> dict[str, Any]:
     rng = np.random.default_rng(request.seed)
     lens_fit, lens_held = _split(len(lens), rng)
     other_fit, other_held = _split(len(other), rng)
+    if not request.near_misses:
+        other_fit, other_held = survey_sources(other.kind, other_fit), survey_sources(other.kind, other_held)
     cache = data / "inputs" / f"{model.name}-{model.preprocessing_hash[:8]}"
     every_lens = Prepared(lens, model, cache / "lens.npy")
     every_other = Prepared(other, model, cache / "other.npy")
@@ -278,7 +285,7 @@ def _pretrain(
     The thesis takes two classes of CIFAR. The dense layers start afresh afterwards.
     """
     ours = rows[np.isin(kind[rows], [KINDS.index("bare")])]
-    theirs = rows[np.isin(kind[rows], [KINDS.index("ordinary"), -1])]
+    theirs = survey_sources(kind, rows)
     if not len(ours) or not len(theirs):
         return
     rounds = max(1, round(PRETRAIN_ROUNDS / PRETRAIN_EPOCHS_OF * config.epochs))
@@ -289,6 +296,11 @@ def _pretrain(
     for module in model.network().dense.modules():  # type: ignore[union-attr]
         if isinstance(module, nn.Linear):
             module.reset_parameters()
+
+
+def survey_sources(kind: NDArray[np.int8], rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Those of the rows that are survey sources, simulated or real, and no near misses."""
+    return rows[np.isin(kind[rows], [KINDS.index("ordinary"), -1])]
 
 
 def _split(n: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -305,6 +317,7 @@ def _describe(request: ImageTrainRequest, name: str, n_lens: int, n_other: int) 
         "simulated": describe(name, LEARN[name]),
         "lenses": n_lens if request.positives is None else f"{n_lens} of selection {request.positives}",
         "negatives": n_other,
+        "near_misses_among_negatives": request.near_misses,
         "survey_sources": "simulated" if request.negatives is None else f"selection {request.negatives}",
         "calibrated_on": HELD_BACK,
     }
