@@ -138,7 +138,10 @@ def images(
         if judged:
             finish(judged, None, record, db, out, as_json)
         else:
-            console.out.print(f"images_{name}: none of its images is scored by these models", markup=False)
+            console.out.print(
+                f"images_{name}: the models, in the versions that scored last, scored none of it",
+                markup=False,
+            )
         console.out.print(f"{name}: {some[0].recipe['note']}", markup=False)
         for each in some:
             console.out.print(f"  {each.model}: {_counts(each)}", markup=False)

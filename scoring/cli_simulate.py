@@ -40,6 +40,10 @@ def lenses(
     gain: Annotated[
         float | None, typer.Option("--gain", help="With --onto: electrons a count, where unknown.")
     ] = None,
+    zero_point: Annotated[
+        float | None,
+        typer.Option("--zero-point", help="With --onto: AB magnitude of one count, where unknown."),
+    ] = None,
     npix: Annotated[int | None, typer.Option("--npix", help="Side of a stamp [px].")] = None,
     band: Annotated[
         str | None, typer.Option("--band", help="Band of the magnitudes in injection_lens.")
@@ -70,8 +74,8 @@ def lenses(
             from scoring.inject.onto import inject_onto
 
             put = inject_onto(
-                db, onto, prior=prior, per_host=per_host, limit=limit, gain=gain, band=band, seed=seed,
-                progress=advance,
+                db, onto, prior=prior, per_host=per_host, limit=limit, gain=gain, zero_point=zero_point,
+                band=band, seed=seed, progress=advance,
             )  # fmt: skip
             result = dataclasses.asdict(put)
             result["refused"] = dict(put.refused)  # asdict counts a Counter's pairs

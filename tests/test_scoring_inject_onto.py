@@ -6,13 +6,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import sqlalchemy as sa
 import torch
 from typer.testing import CliRunner
 
-from schema.engine import connect_engine, shard_root
+from schema.engine import connect_engine, shard_root, upgrade
 from schema.errors import DataError, UserError
 from schema.healpix import hpx29
 from schema.ids import hashed_id
@@ -28,6 +29,7 @@ from scoring.selection import add_selection
 
 BANDS = ("g", "r", "i")
 ZERO = {"g": 27.0, "r": 27.0, "i": 27.0}
+NOISE = {"g": 0.3, "r": 0.3, "i": 0.3}
 
 
 def rows(db: str, sql: str) -> list[dict[str, Any]]:
@@ -55,7 +57,8 @@ def add_hosts(db: str, changes: list[dict[str, Any]], ny: int = 60, nx: int = 64
     hashes = pixel_hashes(image)
     plain = {
         "instrument": "hsc", "bands": "g,r,i", "ny": ny, "nx": nx, "pixscale_arcsec": 0.168,
-        "zeropoint": ZERO, "psf_fwhm_arcsec": 0.7, "frac_good": 0.99, "is_primary": True, "shard_id": 1,
+        "zeropoint": ZERO, "noise": NOISE, "psf_fwhm_arcsec": 0.7, "frac_good": 0.99, "is_primary": True,
+        "shard_id": 1,
     }  # fmt: skip
     with connect_engine(db).begin() as conn:
         upsert_rows(conn, image_shard, [shard], ["shard_id"])
@@ -153,8 +156,11 @@ def test_photon_noise_is_that_of_the_arcs() -> None:
         ({"zeropoint": {"g": 27.0, "r": None, "i": 27.0}}, "zero_point"),
         ({"pixscale_arcsec": None}, "pixel_scale"),
         ({"psf_fwhm_arcsec": None}, "psf"),
+        ({"psf_path": "/nowhere/psf.fits"}, "bad_psf"),
         ({"instrument": "brick", "unit": "adu"}, "gain"),
         ({"frac_good": 0.2}, "few_pixels"),
+        ({"noise": None}, "noise"),
+        ({"noise": {"g": 0.0, "r": 0.3, "i": 0.3}}, "noise"),
     ],
 )
 def test_cutouts_of_unknown_calibration_are_refused_with_the_reason(
@@ -167,6 +173,38 @@ def test_cutouts_of_unknown_calibration_are_refused_with_the_reason(
     add_selection(db, "bad", "native_id = 'g1'")
     with pytest.raises(UserError, match=f"1 {reason}: "):
         inject_onto(db, "bad")
+
+
+def test_a_cutout_too_shallow_for_any_lens_does_not_stop_the_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scoring.lensing.population.MAX_ROUNDS", 60)  # the full 400 only take longer
+    file = str(tmp_path / "x.duckdb")
+    upgrade(file)
+    add_hosts(file, [{}, {"noise": {"g": 9e5, "r": 9e5, "i": 9e5}}])
+    done = inject_onto(file, "hosts")
+    assert (done.n_lenses, done.refused) == (1, {"too_shallow": 1})
+
+
+def test_which_arcs_would_be_seen_follows_from_the_noise_of_the_cutout(db: str) -> None:
+    deep = {"g": 0.04, "r": 0.06, "i": 0.07}
+    add_hosts(db, [{"noise": deep}] * 40 + [{"noise": {b: 4 * s for b, s in deep.items()}}] * 40)
+    groups, refused = find_hosts(db, "hosts")
+    assert len(groups) == 2
+    assert not refused
+    for group in groups:
+        scale = 1 if int(group.hosts[0].native_id[1:]) < 40 else 4
+        sigma = group.camera.background_sigma().tolist()
+        assert sigma == pytest.approx([scale * s for s in deep.values()], rel=0.05)
+    inject_onto(db, "hosts")
+    found = rows(
+        db,
+        "select h.native_id, l.arc_mag from injection_lens l join injection i on i.target_id = l.target_id "
+        "join target h on h.target_id = i.host_target_id",
+    )
+    deeper = [r["arc_mag"] for r in found if int(r["native_id"][1:]) < 40]
+    shallow = [r["arc_mag"] for r in found if int(r["native_id"][1:]) >= 40]
+    assert np.median(deeper) > np.median(shallow) + 0.4
 
 
 def test_gain_comes_from_unit_exposure_instrument_or_option(db: str) -> None:
@@ -182,6 +220,7 @@ def test_gain_comes_from_unit_exposure_instrument_or_option(db: str) -> None:
     assert gains["g0"][1:] == pytest.approx(HSC_WIDE.gain[1:])
     assert gains["g1"] == (600.0, 600.0, 1200.0)
     assert gains["g2"] == (1.0, 1.0, 1.0)
+    assert find_hosts(db, "hosts", zero_point=20.0)[0][0].camera.zero_point[1:] == (27.0, 27.0)
     groups, _ = find_hosts(db, "hosts", gain=2.5)
     assert {g.camera.gain for g in groups} == {(2.5, 2.5, 2.5)}
 
@@ -195,23 +234,29 @@ def test_kernels_from_files(tmp_path: Path) -> None:
     torch.testing.assert_close(read_kernel(path), torch.from_numpy(kernel), atol=1e-6, rtol=0)
     even = np.zeros((20, 20))
     even[:, :] = kernel[:20, :20]
-    np.save(tmp_path / "even.npy", even / even.sum())
-    read = read_kernel(tmp_path / "even.npy")
+    fits.PrimaryHDU(even / even.sum()).writeto(tmp_path / "even.fits")
+    read = read_kernel(tmp_path / "even.fits")
     assert read.shape == (21, 21)
     assert int(read.argmax()) == 10 * 21 + 10
-    np.save(tmp_path / "double.npy", 2 * kernel)
+    with h5py.File(tmp_path / "psf.h5", "w") as file:
+        file["kernel_point_source"] = kernel
+    torch.testing.assert_close(read_kernel(tmp_path / "psf.h5"), torch.from_numpy(kernel))
+    fits.PrimaryHDU(np.stack([kernel, kernel.T])).writeto(tmp_path / "cube.fits")
+    assert read_kernel(tmp_path / "cube.fits", 2).shape == (2, 21, 21)
+    with pytest.raises(DataError, match="has 2 planes"):
+        read_kernel(tmp_path / "cube.fits", 3)
+    fits.PrimaryHDU(2 * kernel).writeto(tmp_path / "double.fits")
     with pytest.raises(DataError, match="sums to 2, allowed is 1"):
-        read_kernel(tmp_path / "double.npy")
-    np.save(tmp_path / "cube.npy", np.ones((2, 3, 3)))
-    with pytest.raises(DataError, match="holds no image"):
-        read_kernel(tmp_path / "cube.npy")
-    with pytest.raises(DataError, match="cannot be read"):
+        read_kernel(tmp_path / "double.fits")
+    with pytest.raises(DataError, match="no PSF file"):
         read_kernel(tmp_path / "missing.fits")
 
 
 def test_the_psf_file_of_a_cutout_is_used(db: str, tmp_path: Path) -> None:
-    np.save(tmp_path / "psf.npy", gaussian_psf(9.0, 31).numpy())
-    add_hosts(db, [{"psf_path": str(tmp_path / "psf.npy")}])
+    from astropy.io import fits
+
+    fits.PrimaryHDU(gaussian_psf(9.0, 31).numpy()).writeto(tmp_path / "psf.fits")
+    add_hosts(db, [{"psf_path": str(tmp_path / "psf.fits")}])
     groups, _ = find_hosts(db, "hosts")
     torch.testing.assert_close(groups[0].psf, gaussian_psf(9.0, 31))
     inject_onto(db, "hosts")
@@ -233,6 +278,10 @@ def test_command_names_what_was_refused(db: str) -> None:
     shown = CliRunner().invoke(app, ["simulate", "lenses", "--onto", "hosts", "--db", db]).stdout
     assert "1 lenses injected" in shown
     assert "refused 1: the zero point of a band is unknown" in shown
+    given = CliRunner().invoke(
+        app, ["simulate", "lenses", "--onto", "hosts", "--zero-point", "27", "--db", db, "--json"]
+    )
+    assert json.loads(given.stdout)["n_lenses"] == 2
     result = json.loads(
         CliRunner().invoke(app, ["simulate", "lenses", "--onto", "hosts", "--db", db, "--json"]).stdout
     )

@@ -318,6 +318,7 @@ def test_simulated_and_real_cutouts_of_a_camera_have_one_name(db: str, option: s
             conn.execute(cutout.update().where(cutout.c.target_id.in_(some)).values(instrument=name))
         upsert_rows(conn, phot_obj, [{"target_id": t, "r_eff_arcsec": radius} for t in real], ["target_id"])
     score(db, "middle_for_tests", "all_images", backend="torch")
+    assert one(db, "select count(*) from current_image_score where probability >= 0.5") == 16 + 12
     sums = (
         "select mode, sum(n_candidate) as n from corrected_count "
         "where x_name = 'lens_r_eff_arcsec' group by mode"

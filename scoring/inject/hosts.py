@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -19,17 +18,21 @@ from schema.engine import connect_engine
 from schema.errors import DataError, UserError
 from scoring.inject.setup import ALIASES
 from scoring.light.instruments import INSTRUMENTS, Instrument
-from scoring.light.psf import gaussian_psf
+from scoring.light.psf import gaussian_psf, load_psf
 from scoring.predicate import VIEW
 from scoring.selection import checked_selection
 
 REASONS = {
     "injection": "is a simulated target itself",
-    "zero_point": "the zero point of a band is unknown: arcs of a known magnitude have no known counts",
+    "zero_point": "the zero point of a band is unknown: arcs of a known magnitude have no known counts; give "
+    "--zero-point",
     "pixel_scale": "the width of a pixel is unknown",
     "psf": "neither psf_path nor psf_fwhm_arcsec is known",
+    "bad_psf": "its PSF file cannot be read or does not sum to one",
     "gain": "electrons a count are unknown: no known instrument, no exposure in electrons; give --gain",
     "few_pixels": "less than half of the pixels are good",
+    "noise": "the noise of the background is unknown: which arcs would be seen cannot be told",
+    "too_shallow": "no lens of the population would be seen at its noise and seeing",
 }
 """Why a cutout takes no arcs."""
 
@@ -70,7 +73,11 @@ class HostGroup:
 
 
 def find_hosts(
-    db: str | None, selection: str, gain: float | None = None, limit: int | None = None
+    db: str | None,
+    selection: str,
+    gain: float | None = None,
+    limit: int | None = None,
+    zero_point: float | None = None,
 ) -> tuple[list[HostGroup], Counter[str]]:
     """Cutouts of a selection by group, and how many were refused for which reason.
 
@@ -84,6 +91,8 @@ def find_hosts(
         Electrons behind a count, where the instrument does not tell.
     limit : int, optional
         Most hosts to take, in the order of their target_id.
+    zero_point : float, optional
+        AB magnitude of one count, where the cutout does not tell.
 
     Raises
     ------
@@ -95,17 +104,21 @@ def find_hosts(
     groups: dict[str, HostGroup] = {}
     n_taken = 0
     for row in _rows(db, chosen.where):
-        reason, camera = _camera(row, gain)
+        reason, camera = _camera(row, gain, zero_point)
         if camera is None:
             refused[reason] += 1
             continue
         if limit is not None and n_taken >= limit:
             break
-        n_taken += 1
         key = json.dumps([dataclasses.astuple(camera), row["ny"], row["nx"], row["psf_path"], row["unit"]])
         if key not in groups:
-            psf = _kernel(camera, row["psf_path"])  # (size, size) or (bands, size, size)
+            try:
+                psf = _kernel(camera, row["psf_path"])  # (size, size) or (bands, size, size)
+            except DataError:
+                refused["bad_psf"] += 1
+                continue
             groups[key] = HostGroup(camera, row["ny"], row["nx"], row["unit"], psf, row["psf_path"])
+        n_taken += 1
         groups[key].hosts.append(
             Host(
                 row["target_id"],
@@ -145,7 +158,9 @@ def _rows(db: str | None, where: str) -> Iterator[dict[str, Any]]:
         yield row
 
 
-def _camera(row: dict[str, Any], gain: float | None) -> tuple[str, Instrument | None]:
+def _camera(
+    row: dict[str, Any], gain: float | None, zero_point: float | None
+) -> tuple[str, Instrument | None]:
     """The instrument of one cutout with its own zero points and PSF; or why it takes no arcs."""
     bands = tuple(row["bands"].split(","))
     if row["is_injection"]:
@@ -153,6 +168,8 @@ def _camera(row: dict[str, Any], gain: float | None) -> tuple[str, Instrument | 
     if row["frac_good"] is not None and row["frac_good"] < 0.5:
         return "few_pixels", None
     zero = _by_band(row["zeropoint"], bands)
+    if zero is None and zero_point is not None:
+        zero = (zero_point,) * len(bands)
     if zero is None:
         return "zero_point", None
     scale = row["pixscale_arcsec"]
@@ -164,17 +181,29 @@ def _camera(row: dict[str, Any], gain: float | None) -> tuple[str, Instrument | 
     gains = (gain,) * len(bands) if gain is not None else _gains(row, bands, zero)
     if gains is None:
         return "gain", None
+    noise = _by_band(row["noise"], bands)
+    if noise is None or not min(noise) > 0:
+        return "noise", None
     width = float(fwhm) if fwhm is not None and math.isfinite(fwhm) and fwhm > 0 else 3 * scale
-    return "", Instrument(
+    blank = Instrument(
         name=row["instrument"] or "unknown",
         bands=bands,
         pixel_scale_arcsec=float(scale),
         zero_point=zero,
         gain=gains,
         psf_fwhm_arcsec=(width,) * len(bands),
-        depth_5sigma=tuple(z - 2.5 for z in zero),  # unused: the host keeps its own noise
+        depth_5sigma=zero,
         psf_beta=0.0,
         reference="cutout",
+    )
+    return "", dataclasses.replace(blank, depth_5sigma=_depth(blank, noise))
+
+
+def _depth(camera: Instrument, noise: tuple[float, ...]) -> tuple[float, ...]:
+    """5-sigma depth of a point source at the noise of an empty pixel [counts], to 0.1 so that they group."""
+    unit = camera.background_sigma().tolist()  # at a depth that is the zero point
+    return tuple(
+        round(z - 2.5 * math.log10(s / u), 1) for z, s, u in zip(camera.zero_point, noise, unit, strict=True)
     )
 
 
@@ -221,7 +250,7 @@ def _kernel(camera: Instrument, path: str | None) -> Tensor:
         return gaussian
     names = path.split(",")
     if len(names) != len(camera.bands):
-        return read_kernel(Path(path))
+        return read_kernel(Path(path), len(camera.bands))
     kernels = [read_kernel(Path(name)) if name else gaussian for name in names]
     side = max(len(kernel) for kernel in kernels)
     return torch.stack([_padded(kernel, side) for kernel in kernels])
@@ -232,41 +261,30 @@ def _padded(kernel: Tensor, side: int) -> Tensor:
     return torch.nn.functional.pad(kernel, (edge, edge, edge, edge))
 
 
-def read_kernel(path: Path) -> Tensor:
-    """A point spread function from a FITS or .npy file, shape (size, size) of odd size, sum 1.
+def read_kernel(path: Path, n_band: int = 1) -> Tensor:
+    """A point spread function from a file, of odd size and sum 1.
+
+    Returns
+    -------
+    Tensor, shape (size, size), or (n_band, size, size) where the file has a plane for each band
 
     Raises
     ------
     DataError
-        When the file cannot be read, is no image, holds what is not finite, or does not sum to one within 2%.
+        When the file cannot be read, has another number of planes, holds what is not finite, or does not sum
+        to one within 2%.
     """
     try:
-        if path.suffix == ".npy":
-            found = np.load(path, allow_pickle=False)
-        else:
-            from astropy.io import fits
-
-            with fits.open(path) as hdus:
-                found = next((h.data for h in hdus if h.data is not None and np.ndim(h.data) == 2), None)
-    except (OSError, ValueError) as exc:
-        raise DataError(f"PSF file {path} cannot be read: {exc}") from exc
-    if found is None or np.ndim(found) != 2 or not np.isfinite(found).all():
-        raise DataError(
-            f"PSF file {path} holds no image of finite values: one of shape (size, size) is needed"
-        )
-    kernel = np.asarray(found, dtype=np.float64)
-    total = float(kernel.sum())
-    if not abs(total - 1) < SUM_TOLERANCE:
-        raise DataError(
-            f"PSF file {path} sums to {total:.4g}, allowed is 1 within {SUM_TOLERANCE:.0%}: "
-            "divide it by its sum"
-        )
-    side = max(kernel.shape) + 1 - max(kernel.shape) % 2
-    padded = np.zeros((side, side))
-    y, x = np.unravel_index(int(kernel.argmax()), kernel.shape)
-    top, left = side // 2 - int(y), side // 2 - int(x)  # the peak goes to the middle, whatever the parity
-    ys, xs = slice(max(top, 0), top + kernel.shape[0]), slice(max(left, 0), left + kernel.shape[1])
-    part = kernel[max(-top, 0) :, max(-left, 0) :]
-    height, width = min(part.shape[0], side - ys.start), min(part.shape[1], side - xs.start)
-    padded[ys.start : ys.start + height, xs.start : xs.start + width] = part[:height, :width]
-    return torch.from_numpy(padded / padded.sum())
+        loaded = load_psf(path, normalise=True)
+    except UserError as exc:
+        raise DataError(str(exc)) from exc
+    for total in loaded.sums:
+        if not abs(total - 1) < SUM_TOLERANCE:
+            raise DataError(
+                f"PSF file {path} sums to {total:.4g}, allowed is 1 within {SUM_TOLERANCE:.0%}: "
+                "divide it by its sum"
+            )
+    planes = len(loaded.kernel)
+    if planes not in (1, n_band):
+        raise DataError(f"PSF file {path} has {planes} planes; allowed are 1 and one a band ({n_band})")
+    return loaded.kernel[0] if planes == 1 else loaded.kernel

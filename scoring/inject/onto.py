@@ -47,6 +47,7 @@ def inject_onto(
     per_host: int = 1,
     limit: int | None = None,
     gain: float | None = None,
+    zero_point: float | None = None,
     band: str | None = None,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -72,6 +73,8 @@ def inject_onto(
         Most hosts.
     gain : float, optional
         Electrons behind a count, where neither unit nor instrument tells.
+    zero_point : float, optional
+        AB magnitude of one count, where the cutout does not tell.
     band : str, optional
         Band of the magnitudes in injection_lens; i, else the reddest, unless given.
     seed : int
@@ -84,13 +87,15 @@ def inject_onto(
     UserError
         No cutout takes arcs, or a number is out of range.
     DataError
-        A damaged shard or PSF file.
+        A damaged shard.
     """
     if per_host < 1 or (limit is not None and limit < 1) or (gain is not None and not gain > 0):
         raise UserError(f"--per-host {per_host}, --limit {limit}, --gain {gain}: allowed are values above 0")
+    draw_population(0, generator(seed), prior)  # refuses an unknown prior before anything is written
     chosen = checked_selection(db, selection)
-    groups, refused = find_hosts(db, selection, gain, limit)
-    short = f"{hashed_id('recipe', VERSION, prior, band, gain, chosen.where_sql) & 0xFFFFFF:06x}"
+    groups, refused = find_hosts(db, selection, gain, limit, zero_point)
+    settings = (prior, band, gain, zero_point, chosen.where_sql)
+    short = f"{hashed_id('recipe', VERSION, *settings) & 0xFFFFFF:06x}"
     tag = f"onto-{prior}-{chosen.name}-v{chosen.version}-s{seed}-{short}"
     have = existing(db, tag)
     done = Injected(tag, refused=refused)
@@ -103,8 +108,10 @@ def inject_onto(
         made += len(jobs) - len(todo)
         for first in range(0, len(todo), BATCH):
             part = todo[first : first + BATCH]
-            _inject(db, tag, group, part, prior, band, seed)
-            done.n_lenses += len(part)
+            if _inject(db, tag, group, part, prior, band, seed):
+                done.n_lenses += len(part)
+            else:
+                refused["too_shallow"] += len(part)
             made += len(part)
             if progress is not None:
                 progress(made, total)
@@ -124,14 +131,18 @@ def _inject(
     prior: str,
     band: str | None,
     seed: int,
-) -> None:
+) -> bool:
+    """Write the injections of some hosts of a group; False where none of the population would be seen."""
     hosts = [host for host, _ in jobs]
     index = np.array([number for _, number in jobs], dtype=np.int64)
     camera, n = group.camera, len(jobs)
     k = _band(camera, band)
-    pixels = _read(db, hosts)
     chance = generator(hashed_id("onto", tag, *index.tolist()))
-    drawn = draw_population(n, chance, prior, camera)
+    try:
+        drawn = draw_population(n, chance, prior, camera)
+    except UserError:  # the prior is known, so the cutouts are too shallow; others may be deeper
+        return False
+    pixels = _read(db, hosts)
     scene, z_lens = _follow(drawn.scene, hosts), _redshift(drawn.z_lens, drawn.z_source, hosts)
     image, arc_mag, magnification, snr = add_arcs(pixels, scene, camera, group.psf, chance)
     host_mag = np.array([[_mag(host, b) for b in camera.bands] for host in hosts])  # (n, bands)
@@ -169,6 +180,7 @@ def _inject(
         sky=(np.array([h.ra_deg for h in hosts]), np.array([h.dec_deg for h in hosts])),
         host_target_id=[h.target_id for h in hosts],
     )
+    return True
 
 
 def add_arcs(
