@@ -33,7 +33,7 @@ SMALL = EZnetConfig(
         Block(8, 5, 24), Block(8, 3, 16), Block(12, 3, 12), *(Block(12, 3, 8),) * 3, *(Block(32, 1, 1),) * 2,
     ),
 )  # fmt: skip
-"""Eight blocks in place of 50, a fifteenth of the cost: learns what it can within minutes on two cores."""
+"""Eight blocks in place of 50, and 4.6 million multiply-adds in place of 49: for machines without time."""
 
 
 @dataclass(frozen=True)
