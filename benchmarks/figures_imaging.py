@@ -65,8 +65,8 @@ def main() -> None:
     """Make both pictures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--models", default="arclet_gri,arclet", help="the first is measured")
-    parser.add_argument("--lenses", type=int, default=300)
-    parser.add_argument("--others", type=int, default=3000)
+    parser.add_argument("--lenses", type=int, default=250)
+    parser.add_argument("--others", type=int, default=2500)
     parser.add_argument("--n", type=int, default=40_000, help="injected lenses of the selection function")
     parser.add_argument("--bins", type=int, default=10)
     parser.add_argument("--only", choices=("trc", "selection_function"))
