@@ -24,7 +24,7 @@ def team(db: str, people: int, grades: int) -> dict[str, Any]:
         waited = False
         try:
             with browser() as chrome:
-                page = chrome.new_page(viewport={"width": 1400, "height": 900})
+                page = chrome.new_page(viewport={"width": 1200, "height": 800})
                 page.set_default_timeout(120_000)
                 page.goto(board.url)
                 page.get_by_label("Name").fill(f"reviewer {k}")
@@ -89,6 +89,7 @@ def _one_grade(page: Any, url: str, key: str) -> None:
                 " old; }",
                 arg=before,
                 timeout=20_000,
+                polling=50,  # a look at every frame makes eight browsers draw frames all the time
             )
             return
         except Exception:

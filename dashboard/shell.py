@@ -40,7 +40,7 @@ STYLE = """
 .lm-stamps figure {margin: 0;}
 .lm-stamps img {width: 200px; height: 200px; display: block; border-radius: 4px; object-fit: contain;
 background: #1b1d26;}
-.lm-large img {width: 360px; height: 360px;}
+.lm-large img {width: 300px; height: 300px;}
 .lm-stamps figcaption {font-size: 0.78rem; color: #4a4d5a;}
 .lm-table {border-collapse: collapse; font-size: 0.84rem; width: 100%;}
 .lm-table th {text-align: left; color: #4a4d5a; font-weight: 600; padding: 1px 8px 1px 0; border-bottom: 1px
