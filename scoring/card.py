@@ -35,6 +35,9 @@ PUBLISHED_TEST_SEED, CALIBRATION_SEED, THRESHOLD_SEED, REALISTIC_SEED = (
     4_000_037,
     5_000_011,
 )
+MADE = ("command", "seed", "date", "training", "data", "threshold_from", "note")
+"""What a card says of how its weights were made."""
+
 PEAK_EDGES = (1.5, 2.0, 2.5, 3.0, 4.0, 6.0, 15.0)
 FLUX_EDGES = (3.0, 5.0, 7.0, 10.0, 15.0, 20.0, 30.0, 60.0)
 
@@ -169,20 +172,26 @@ def finish(
     command: str,
     bank: GalaxyBank | None = None,
     noise: NoiseModel | None = None,
+    galaxies: str | None = None,
     scale: float = 1.0,
 ) -> dict[str, Any]:
     """Calibrate and measure a trained model, and write ``<name>.safetensors`` and ``<name>.json`` into `out`.
 
+    After no epochs it only measures: calibration and threshold stay as the weights and their card give them.
+
     Parameters
     ----------
     command : str  what made the model, for the card
+    bank, noise : GalaxyBank, NoiseModel  what the spectra are drawn from
+    galaxies : str or None  selection that the bank was learned from; None for templates
     scale : float  shrinks the number of spectra that calibrate and measure, for trials
 
     Returns
     -------
     dict  the card
     """
-    published = PublishedRecipe()
+    template = "model" in model.inputs
+    published = PublishedRecipe(template=template)
 
     def size(n: int) -> int:
         return max(int(n * scale), 1500)
@@ -192,15 +201,16 @@ def finish(
 
     calibrated, strict = hasattr(model.network(), "calibration"), None
     if calibrated:
-        calibrate(model, scored(recipe, 60_000, CALIBRATION_SEED))
+        if config.epochs:
+            calibrate(model, scored(recipe, 60_000, CALIBRATION_SEED))
         strict = choose_threshold(scored(published, 150_000, THRESHOLD_SEED))
-        if model.threshold_at_precision:
+        if model.threshold_at_precision and config.epochs:
             model.default_threshold = strict
     threshold = model.default_threshold
     paper = scored(published, 15_000, PUBLISHED_TEST_SEED)
     large = scored(published, 150_000, PUBLISHED_TEST_SEED + 1)
-    uniform = scored(PublishedRecipe(peak_law="uniform"), 150_000, PUBLISHED_TEST_SEED + 2)
-    realistic = scored(RealisticRecipe(), 30_000, REALISTIC_SEED)
+    uniform = scored(PublishedRecipe(peak_law="uniform", template=template), 150_000, PUBLISHED_TEST_SEED + 2)
+    realistic = scored(RealisticRecipe(template=template), 30_000, REALISTIC_SEED)
     card = {
         "model": model.name,
         "what": (model.__doc__ or "").split("\n")[0],
@@ -213,7 +223,8 @@ def finish(
             "recipe": describe(recipe),
             "last_epoch": history[-1] if history else {},
         },
-        "data": "galaxies: " + ("a selection of real spectra" if bank is not None else "kcorrect templates"),
+        "data": "galaxies: "
+        + (f"real spectra of selection {galaxies}" if galaxies is not None else "kcorrect templates"),
         "config": asdict(model.config),
         "threshold": threshold,
         "threshold_from": (
@@ -241,6 +252,9 @@ def finish(
         "preprocessing_hash": model.preprocessing_hash,
         "weights_hash": model.weights_hash,
     }
+    if not config.epochs:  # the weights stay as they were, and so does what is known of their making
+        kept = {key: model.card[key] for key in MADE if key in model.card}
+        card |= kept | {"measured": card["date"], "measured_by": command}
     write_weights(model, card, out)
     return card
 

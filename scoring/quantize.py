@@ -107,15 +107,10 @@ def _spectral_batch(model: SpectralModel, n: int, seed: int) -> tuple[Tensor, ND
     """Preprocessed spectra of the realistic recipe, half of them with a line, and which."""
     from scoring.generate.recipes import get_recipe
 
-    if "model" in model.inputs:
-        raise UserError(
-            f"{model.name} needs the pipeline's model of each galaxy, which calibration spectra lack; "
-            "use --precision fp32"
-        )
-    recipe = get_recipe("realistic", positive_fraction=0.5)
+    recipe = get_recipe("realistic", positive_fraction=0.5, template="model" in model.inputs)
     batch = recipe.sample(n, torch.Generator().manual_seed(seed))
     with torch.inference_mode():
-        x = model.preprocess(batch.flux, batch.ivar, batch.z)
+        x = model.preprocess(batch.flux, batch.ivar, batch.z, **batch.more())
     return x.contiguous(), batch.label.numpy() > 0.5
 
 

@@ -139,7 +139,7 @@ def train(
         end = _end_of_epoch(chunk, config)
         while chunk < end:
             data = richer.sample(CHUNK, seeded(config.seed, chunk, device), bank, noise)
-            inputs = model.preprocess(data.flux, data.ivar, data.z)
+            inputs = model.preprocess(data.flux, data.ivar, data.z, **data.more())
             for step, rows in enumerate(torch.arange(CHUNK, device=device).split(config.batch_size)):
                 progress = (chunk + step * config.batch_size / CHUNK) / config.chunks
                 for group in optimiser.param_groups:
@@ -203,7 +203,9 @@ def score_batches(model: SpectralModel, batches: list[Batch], rows: int = 256) -
     with torch.inference_mode():
         for batch in batches:
             for some in torch.arange(len(batch.label), device=batch.label.device).split(rows):
-                inputs = model.preprocess(batch.flux[some], batch.ivar[some], batch.z[some])
+                inputs = model.preprocess(
+                    batch.flux[some], batch.ivar[some], batch.z[some], **batch.more(some)
+                )
                 logits.append(network(inputs).float().cpu())
             labels.append(batch.label.cpu())
     return torch.cat(logits), torch.cat(labels)

@@ -11,6 +11,7 @@ import torch
 
 from schema.errors import UserError
 from scoring.card import finish
+from scoring.generate.galaxies import template_bank
 from scoring.generate.recipes import get_recipe
 from scoring.noise import load_noise
 from scoring.registry import spectral_class
@@ -57,17 +58,19 @@ def run_training(request: TrainRequest) -> dict[str, Any]:
         Too few spectra in the selection, or a damaged file.
     """
     cls = spectral_class(request.model)
-    recipe = get_recipe(request.recipe or cls.default_recipe)
+    recipe = get_recipe(request.recipe or cls.default_recipe, template="model" in cls.inputs)
     device = _device(request.device)
     bank = None
     if request.selection is not None:
         from scoring.training_spectra import bank_from_selection
 
         bank = bank_from_selection(request.db, request.selection)
+    elif cls.training_galaxies:
+        bank = template_bank(**cls.training_galaxies)
     noise = load_noise(request.noise) if request.noise is not None else None
     config = TrainConfig(
         model=request.model,
-        epochs=request.epochs or TrainConfig.epochs,
+        epochs=TrainConfig.epochs if request.epochs is None else request.epochs,
         spectra_per_epoch=request.spectra,
         seed=request.seed,
         init=request.init,
@@ -87,6 +90,7 @@ def run_training(request: TrainRequest) -> dict[str, Any]:
         command=request.command(),
         bank=bank,
         noise=noise,
+        galaxies=request.selection,
         scale=0.05 if request.quick else 1.0,
     )
 

@@ -3,126 +3,15 @@
 from __future__ import annotations
 
 import datetime
-from typing import Any
 
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from scipy.stats import binom
+from search_rows import WHEN, Search, Z, good_fit
 
-from schema.engine import connect_engine, read_frame
-from schema.tables import (
-    cut_setting,
-    injection,
-    known_lens,
-    known_lens_cell,
-    line_fit,
-    metadata,
-    model,
-    score,
-    scoring_run,
-    spec_obj,
-    spectrum,
-    target,
-    wave_mask,
-)
+from schema.engine import read_frame
+from schema.tables import cut_setting, wave_mask
 from schema.upsert import insert_rows
-
-WHEN = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
-MODEL = 7
-Z = 0.5
-
-
-def good_fit(target_id: int, wave: float, **changes: Any) -> dict[str, Any]:
-    """A fit that passes every cut."""
-    row = {
-        "fit_id": 1000 + target_id, "target_id": target_id, "spectrum_id": target_id, "content_hash": "a",
-        "model_id": MODEL, "fit_version": "1", "hit_wave_angstrom": wave, "status": "ok",
-        "wave_angstrom": wave, "line_flux": 30.0, "line_flux_err": 2.0, "peak_flux": 5.0,
-        "skewness": 2.0, "skewness_err": 0.7, "delta_chi2_gaussian": 9.0,
-        "sigma_angstrom": 2.0, "sigma_err_angstrom": 0.2,
-        "z_lya": wave / 1215.67 - 1, "n_mask_near": 0, "fitted_at": WHEN,
-    }  # fmt: skip
-    return {**row, **changes}
-
-
-class Search:
-    """Rows of a small search, written to one database."""
-
-    def __init__(self, url: str) -> None:
-        self.engine = connect_engine(url)
-        self.rows: dict[str, list[dict[str, Any]]] = {t: [] for t in metadata.tables}
-        self.rows["model"].append(
-            {"model_id": MODEL, "name": "m", "preprocessing_hash": "p", "weights_hash": "w", "threshold": 0.5}
-        )
-        self.rows["scoring_run"].append({"run_id": 1, "model_id": MODEL, "status": "done"})
-
-    def hit(
-        self, target_id: int, wave: float, *, fit: dict[str, Any] | bool | None = True,
-        probability: float = 0.9, z: float = Z, ra: float = 10.0, dec: float = 0.0, lens: bool = False,
-        **obj: Any,
-    ) -> None:  # fmt: skip
-        """One scored target; ``fit`` True for a good one, None for none, or the columns that differ."""
-        self.rows["target"].append(
-            {
-                "target_id": target_id,
-                "survey": "sdss",
-                "native_id": f"1-2-{target_id}",
-                "ra_deg": ra,
-                "dec_deg": dec,
-                "hpx29": obj.pop("hpx29", 0),
-                "is_injection": lens,
-            }
-        )
-        self.rows["spec_obj"].append({"target_id": target_id, "z": z, "is_primary": True, **obj})
-        self.rows["spectrum"].append(
-            {
-                "spectrum_id": target_id,
-                "target_id": target_id,
-                "shard_id": 1,
-                "shard_row": 0,
-                "content_hash": "a",
-                "is_primary": True,
-            }
-        )
-        self.rows["score"].append(
-            {
-                "spectrum_id": target_id,
-                "model_id": MODEL,
-                "run_id": 1,
-                "target_id": target_id,
-                "content_hash": "a",
-                "z_used": z,
-                "probability": probability,
-                "wave_angstrom": wave,
-                "snr": 9.0,
-            }
-        )
-        if fit is not None:
-            self.rows["line_fit"].append(good_fit(target_id, wave, **(fit if isinstance(fit, dict) else {})))
-        if lens:
-            self.rows["injection"].append({"target_id": target_id, "is_lens": True})
-
-    def write(self) -> Search:
-        with self.engine.begin() as conn:
-            insert_rows(conn, metadata.tables["pixel_shard"], [{"shard_id": 1, "name": "s"}])
-            for table in (model, scoring_run, target, spec_obj, spectrum, score, line_fit, injection,
-                          known_lens, known_lens_cell):  # fmt: skip
-                insert_rows(conn, table, self.rows[table.name])
-        return self
-
-    def set(self, name: str, value: float) -> None:
-        with self.engine.begin() as conn:
-            conn.execute(cut_setting.update().where(cut_setting.c.name == name).values(value=value))
-
-    def read(self, view: str) -> dict[int, dict[str, Any]]:
-        with self.engine.connect() as conn:
-            frame = read_frame(conn, f"select * from {view} order by target_id")
-        return {int(r["target_id"]): r for r in frame.to_dict("records")}
-
-    def first_failed(self, column: str = "first_failed_cut") -> dict[int, Any]:
-        found = {k: r[column] for k, r in self.read("hit_cut").items()}
-        return {k: v if isinstance(v, str) else None for k, v in found.items()}
 
 
 @pytest.fixture
@@ -259,84 +148,6 @@ def test_the_latest_fit_counts(search: Search) -> None:
     search.write()
     assert search.first_failed() == {1: "asymmetry"}
     assert len(search.read("hit_fit")) == 1
-
-
-def spread(search: Search, first: int, n: int, rng: np.random.Generator) -> None:
-    """Hits scattered evenly over observed wavelength and lens redshift."""
-    for k in range(n):
-        search.hit(first + k, float(rng.uniform(3805, 4995)), z=float(rng.uniform(0.3, 0.7)))
-
-
-def test_airglow_is_an_overdensity_in_observed_wavelength(search: Search) -> None:
-    rng = np.random.default_rng(5)
-    spread(search, 1, 100, rng)
-    for k in range(14):
-        search.hit(500 + k, 4652.0 + 0.3 * k, z=0.3 + 0.03 * k)
-    search.write()
-    failed = search.first_failed()
-    assert {k for k, v in failed.items() if v == "airglow"} >= set(range(500, 514))
-    assert sum(v == "airglow" for v in failed.values()) <= 16
-    assert not any(v == "rest_frame" for v in failed.values())
-    row = search.read("cut_airglow")[507]
-    near = [r for r in search.rows["score"] if abs(r["wave_angstrom"] - row["wave_angstrom"]) <= 5]
-    far = [r for r in search.rows["score"] if abs(r["wave_angstrom"] - row["wave_angstrom"]) <= 60]
-    assert row["airglow_n_near"] == len(near)
-    assert row["airglow_n_expected"] == pytest.approx((len(far) - len(near)) * (1 / 11))
-    exact = binom.sf(len(near) - 2, len(far) - 1, 1 / 12)
-    assert exact <= row["airglow_p_value"] * 1.001
-    assert row["airglow_p_value"] == pytest.approx(exact, rel=0.05)
-
-
-def test_template_residuals_are_an_overdensity_in_the_rest_frame(search: Search) -> None:
-    rng = np.random.default_rng(6)
-    spread(search, 1, 100, rng)
-    for k in range(14):
-        z = 0.42 + 0.02 * k
-        search.hit(500 + k, 2853.0 * (1 + z), z=z)
-    search.write()
-    failed = search.first_failed()
-    assert {k for k, v in failed.items() if v == "rest_frame"} >= set(range(500, 514))
-    assert not any(v == "airglow" for v in failed.values())
-
-
-def test_a_hit_at_the_edge_of_the_window_is_not_in_the_crowd(search: Search) -> None:
-    spread(search, 1, 100, np.random.default_rng(9))
-    for k in range(14):
-        search.hit(500 + k, 4652.0 + 0.05 * k, z=0.3 + 0.03 * k)
-    search.hit(600, 4652.3 - 4.0, z=0.41)
-    search.hit(601, 4652.3 - 2.0, z=0.52)
-    search.write()
-    failed = search.first_failed()
-    assert {k for k, v in failed.items() if v == "airglow"} >= {*range(500, 514), 601}
-    assert failed[600] != "airglow"
-    row = search.read("cut_airglow")[600]
-    assert row["airglow_n_near"] >= 15
-    assert row["airglow_n_core"] <= 3
-
-
-def test_evenly_spread_hits_are_not_overdense(search: Search) -> None:
-    spread(search, 1, 400, np.random.default_rng(7))
-    search.write()
-    assert not {v for v in search.first_failed().values() if v in ("airglow", "rest_frame")}
-
-
-def test_crowds_stand_out_when_there_is_nothing_else(search: Search) -> None:
-    for k in range(12):
-        search.hit(k, 4700.0, z=0.3 + 0.03 * k)
-    search.hit(50, 3800.0)
-    search.hit(51, 5000.0)
-    search.write()
-    failed = search.first_failed()
-    assert all(failed[k] == "airglow" for k in range(12))
-    assert failed[50] is None
-
-
-@pytest.mark.parametrize("n", [1, 2, 4])
-def test_few_hits_at_one_wavelength_stay(search: Search, n: int) -> None:
-    for k in range(n):
-        search.hit(k, 4700.0)
-    search.write()
-    assert set(search.first_failed().values()) == {None}
 
 
 def test_known_lenses_leave_the_list_but_stay_visible(search: Search) -> None:

@@ -159,6 +159,8 @@ def test_wilson_interval() -> None:
     assert (round(low, 4), round(high, 4)) == (0.2553, 0.3662)
 
 
-def test_int8_is_refused_where_it_cannot_be_calibrated() -> None:
-    with pytest.raises(UserError, match="snr_lae_template needs the pipeline's model"):
-        backends.make_backend(loaded("snr_lae_template"), "openvino", "int8")
+def test_int8_is_calibrated_on_spectra_with_the_pipelines_model() -> None:
+    x, label = quantize._batch(loaded("snr_lae_template"), 64, 1)
+    assert x.shape == (64, 5, 1192)
+    assert label.sum() == 32
+    assert float(x[:, 0].square().mean()) < 4  # flux less a model that fits, over its error

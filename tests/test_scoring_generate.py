@@ -166,3 +166,32 @@ def test_an_unknown_recipe_or_field_is_refused() -> None:
         get_recipe("publshed")
     with pytest.raises(UserError, match="peek_min"):
         get_recipe("published", peek_min=2.0)
+
+
+@pytest.mark.parametrize("name", ["published", "realistic"])
+def test_a_pipelines_model_changes_nothing_else_and_leaves_the_line(name: str) -> None:
+    plain = get_recipe(name).sample(256, torch.Generator().manual_seed(7))
+    batch = get_recipe(name, template=True).sample(256, torch.Generator().manual_seed(7))
+    assert plain.more() == {}
+    assert torch.equal(plain.flux, batch.flux)
+    assert torch.equal(plain.ivar, batch.ivar)
+    rows = torch.tensor([3, 5])
+    assert torch.equal(batch.more(rows)["model"], batch.more()["model"][rows])
+    assert batch.model is not None
+    residual = (batch.flux - batch.model) * batch.ivar.sqrt()
+    assert 0.9 < float(residual[batch.label == 0].square().mean(1).median().sqrt()) < 1.2
+    strong = (batch.lines.flux > 30).nonzero()[:, 0]
+    pixel = (torch.from_numpy(window_wave())[None] - batch.lines.wave_angstrom[strong, None]).abs().argmin(1)
+    near = torch.stack([residual[r, max(p - 3, 0) : p + 4].max() for r, p in zip(strong, pixel, strict=True)])
+    assert len(strong) > 3
+    assert float(near.median()) > 5
+
+
+def test_a_template_fit_is_right_at_large_and_a_little_wrong_in_features() -> None:
+    generator = torch.Generator().manual_seed(3)
+    galaxy = template_spectra(300, 0.5, generator)
+    fit = contaminants.template_fit(galaxy, generator)
+    off = fit / galaxy - 1
+    assert 0.002 < float(off.mean(1).std()) < 0.05
+    assert 1e-3 < float((off - off.mean(1, keepdim=True)).std(1).median()) < 0.03
+    assert torch.equal(galaxy, contaminants.template_fit(galaxy, generator, 0.0, 0.0, 0.0))

@@ -123,3 +123,19 @@ def test_every_chunk_of_every_seed_has_a_stream_of_its_own() -> None:
     assert len(set(first.values())) == len(keys)
     again = torch.rand((), generator=seeded(1, 2), dtype=torch.float64)
     assert float(again) == first[1, 2]
+
+
+def test_no_epochs_measure_the_weights_given(tmp_path: Path) -> None:
+    from scoring.training import TrainRequest, run_training
+
+    card = run_training(
+        TrainRequest("snr_lae_template", tmp_path, epochs=0, spectra=4096, init="shipped", quick=True)
+    )
+    assert card["training"]["epochs"] == 6
+    assert card["training"]["recipe"]["template"] is True
+    assert card["metrics"]["realistic"]["completeness"]["value"] > 0.5
+    model = get_model("snr_lae_template", tmp_path / "snr_lae_template.safetensors")
+    shipped = get_model("snr_lae_template")
+    assert model.weights_hash == shipped.weights_hash  # calibration included
+    assert model.card["command"] == shipped.card["command"]
+    assert "--epochs 0" in model.card["measured_by"]

@@ -129,3 +129,40 @@ def cut_gaps(flux: Tensor, ivar: Tensor, generator: torch.Generator, share: floa
     keep = ((pixel < start) | (pixel > start + length)).to(flux.dtype)
     flux[rows] *= keep
     ivar[rows] *= keep
+
+
+def template_fit(
+    galaxy: Tensor,
+    generator: torch.Generator,
+    features: float = 0.06,
+    shift: float = 0.2,
+    level: float = 0.005,
+    spread: float = 1.2,
+    width: int = 61,
+) -> Tensor:
+    """A galaxy as the template fit of a pipeline gives it: right at large, a little wrong in its features.
+
+    With the defaults the rms of means of 32 residuals, in units of what independent noise would give, has the
+    median 1.17 in the realistic recipe and lies above 1.46 for one galaxy in twenty; in 18 BOSS galaxies at
+    z > 0.3 it is 0.88 to 1.49, median 1.12.
+
+    Parameters
+    ----------
+    galaxy : Tensor, shape (n, npix)  without noise [1e-17 erg/s/cm2/Angstrom]
+    features : float  rms by which stellar features come out too strong or too weak, relative
+    shift : float  rms of the fit's redshift error [pixel of 69 km/s]
+    level : float  rms of its level, relative
+    spread : float  standard deviation of the logarithm by which a galaxy's fit is better or worse than that
+    width : int  pixels of the running mean that features stand out from
+
+    Returns
+    -------
+    Tensor, shape (n, npix)  the model; `galaxy` is left as it is
+    """
+    normal = torch.randn(4, len(galaxy), 1, generator=generator, device=galaxy.device)
+    normal = normal[:3] * torch.exp(spread * normal[3])
+    padded = torch.nn.functional.pad(galaxy[:, None], (width // 2, width // 2), mode="replicate")
+    smooth = torch.nn.functional.avg_pool1d(padded, width, 1)[:, 0]
+    slope = torch.gradient(galaxy, dim=1)[0]
+    model = galaxy + features * normal[0] * (galaxy - smooth) + shift * normal[1] * slope
+    return model * (1 + level * normal[2])

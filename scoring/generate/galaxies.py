@@ -108,21 +108,28 @@ def template_spectra(n: int, z: float, generator: torch.Generator) -> Tensor:
     return flux
 
 
-def boss_redshift_weight(z: Tensor) -> Tensor:
-    """Relative numbers of BOSS galaxies at z > 0.3: LOWZ's tail and CMASS (Dawson et al. 2013, figure 1)."""
+def boss_redshift_weight(z: Tensor, floor: float = 0.05) -> Tensor:
+    """Relative numbers of BOSS galaxies at z > 0.3: LOWZ's tail and CMASS (Dawson et al. 2013, figure 1).
+
+    Parameters
+    ----------
+    z : Tensor
+    floor : float  added everywhere, so that no redshift is unknown to what is trained; CMASS peaks at 8.9
+    """
     lowz = 0.25 / 0.06 * torch.exp(-0.5 * ((z - 0.34) / 0.06) ** 2)
     cmass = 0.75 / 0.085 * torch.exp(-0.5 * ((z - 0.55) / 0.085) ** 2)
-    return lowz + cmass + 0.05
+    return lowz + cmass + floor
 
 
 @cache
-def template_bank(seed: int = 0, z_min: float = 0.3, z_max: float = 1.0) -> GalaxyBank:
+def template_bank(seed: int = 0, z_min: float = 0.3, z_max: float = 1.0, floor: float = 0.05) -> GalaxyBank:
     """Six principal components in redshift bins of 0.0025 of simulated galaxies.
 
     Parameters
     ----------
     seed : int
-    z_min, z_max : float  range of the bins
+    z_min, z_max : float  range of the bins; the templates reach down to 0.1
+    floor : float  least weight of a redshift; see `boss_redshift_weight`
 
     Returns
     -------
@@ -140,4 +147,6 @@ def template_bank(seed: int = 0, z_min: float = 0.3, z_max: float = 1.0) -> Gala
         bases.append(torch.cat([mean[None], components]))
         coefficients.append((flux - mean) @ components.T)
     z_bins = centers.float()
-    return GalaxyBank(z_bins, boss_redshift_weight(z_bins), torch.stack(bases), torch.stack(coefficients))
+    return GalaxyBank(
+        z_bins, boss_redshift_weight(z_bins, floor), torch.stack(bases), torch.stack(coefficients)
+    )

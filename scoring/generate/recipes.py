@@ -44,6 +44,7 @@ class Batch:
     z : Tensor, shape (n,)  redshift of the galaxy
     label : Tensor, shape (n,)  1.0 with a line that is not the galaxy's own, else 0.0
     lines : Lines of n spectra, flux 0 where there is none
+    model : Tensor, shape (n, 1192), or None  the galaxy as a pipeline's template fit would give it
     """
 
     flux: Tensor
@@ -51,6 +52,13 @@ class Batch:
     z: Tensor
     label: Tensor
     lines: Lines
+    model: Tensor | None = None
+
+    def more(self, rows: Tensor | None = None) -> dict[str, Tensor]:
+        """What `SpectralModel.preprocess` may take besides flux, ivar and z, of some rows."""
+        if self.model is None:
+            return {}
+        return {"model": self.model if rows is None else self.model[rows]}
 
 
 def choose_rows(n: int, fraction: float, generator: torch.Generator) -> Tensor:
@@ -84,6 +92,7 @@ class PublishedRecipe:
     peak_law : str  "log-uniform" (the harder: half of the peaks below 4.7) or "uniform" (half below 8.2)
     wave_min, wave_max : float  line centres, uniform [Angstrom]
     sky_rms : float  share of the mean sky spectrum left in every spectrum, one standard deviation
+    template : bool  give the pipeline's galaxy model too
     """
 
     name: ClassVar[str] = "published"
@@ -98,6 +107,7 @@ class PublishedRecipe:
     wave_min: float = 3800.0
     wave_max: float = 5000.0
     sky_rms: float = 0.01
+    template: bool = False
 
     def __post_init__(self) -> None:
         if self.peak_law not in self.PEAK_LAWS:
@@ -121,6 +131,7 @@ class PublishedRecipe:
         """
         bank, noise = _materials(bank, noise, generator)
         flux, z = bank.sample(n, generator)
+        galaxy = flux.clone() if self.template else None
         sigma = noise.sigma(flux, generator)
         lines = self.draw_lines(n, generator)
         rows = lines.flux.nonzero()[:, 0]
@@ -128,7 +139,8 @@ class PublishedRecipe:
         flux.addcmul_(noise.chi(n, generator, flux.device), sigma)
         left = self.sky_rms * torch.randn(n, 1, generator=generator, device=flux.device)
         flux.addmm_(left, _sky(noise, generator)[None])
-        return Batch(flux, sigma.square_().reciprocal_(), z, (lines.flux > 0).float(), lines)
+        model = None if galaxy is None else contaminants.template_fit(galaxy, generator)
+        return Batch(flux, sigma.square_().reciprocal_(), z, (lines.flux > 0).float(), lines, model)
 
     def draw_lines(self, n: int, generator: torch.Generator) -> Lines:
         """Lines for `n` spectra, absent in most."""
@@ -167,6 +179,7 @@ class RealisticRecipe:
     fwhm_min_kms, fwhm_max_kms : float  intrinsic width, log-uniform [km/s]
     skew_max : float  largest shape parameter of the skew-normal
     shares : relative numbers of Gaussian, skewed, double-peaked lines and [OII] doublets
+    template : bool  give the pipeline's galaxy model too, which knows nothing of what is added to the galaxy
     """
 
     name: ClassVar[str] = "realistic"
@@ -179,6 +192,7 @@ class RealisticRecipe:
     shares: tuple[float, float, float, float] = (0.25, 0.55, 0.1, 0.1)
     wave_min: float = 3800.0
     wave_max: float = 5000.0
+    template: bool = False
 
     def sample(
         self,
@@ -190,6 +204,7 @@ class RealisticRecipe:
         """Draw `n` labelled spectra on the generator's device; parameters as `PublishedRecipe.sample`."""
         bank, noise = _materials(bank, noise, generator)
         flux, z = bank.sample(n, generator)
+        galaxy = flux.clone() if self.template else None
         contaminants.add_fluxing_errors(flux, generator)
         contaminants.add_absorption(flux, generator)
         contaminants.add_own_lines(flux, z, generator)
@@ -206,7 +221,8 @@ class RealisticRecipe:
         ivar = sigma.square_().reciprocal_()
         contaminants.rescale_ivar(ivar, generator)
         contaminants.cut_gaps(flux, ivar, generator)
-        return Batch(flux, ivar, z, (lines.flux > 0).float(), lines)
+        model = None if galaxy is None else contaminants.template_fit(galaxy, generator)
+        return Batch(flux, ivar, z, (lines.flux > 0).float(), lines, model)
 
     def draw_lines(self, n: int, generator: torch.Generator) -> Lines:
         """Lines for `n` spectra, absent in some."""

@@ -137,6 +137,7 @@ class SpectralModel(Model):
     window : (int, int)  first absolute grid index and number of pixels read from a shard
     inputs : tuple of str  shard arrays that `preprocess` needs
     needs_redshift : bool  whether `preprocess` uses the lens redshift
+    training_galaxies : options of `scoring.generate.galaxies.template_bank` for its training
     """
 
     modality = "spectrum"
@@ -145,6 +146,7 @@ class SpectralModel(Model):
     window: ClassVar[tuple[int, int]] = (WINDOW_FIRST, WINDOW_NPIX)
     inputs: ClassVar[tuple[str, ...]] = ("flux", "ivar")
     needs_redshift: ClassVar[bool] = True
+    training_galaxies: ClassVar[dict[str, float]] = {}
 
     def preprocess(self, flux: Tensor, ivar: Tensor, z: Tensor, **more: Tensor) -> Tensor:
         """Network input from calibrated spectra.

@@ -2,20 +2,21 @@
 
 Shu et al. (2016, ApJ 824, 86) subtract a template fit before they filter. Where a shard holds the pipeline's
 best fit (every SDSS and BOSS spec file does) the network can have the same: the first channel is then flux
-less that model, free of the galaxy's stellar features, and the second is the model's own S/N. The weights are
-those of `snr_lae`; nothing is trained anew.
+less that model, free of the galaxy's stellar features, and the second is the model's own S/N. It starts from
+the weights of `snr_lae` and is trained on spectra with such a model, which is a little wrong in the galaxy's
+features, redshift and level (`scoring.generate.contaminants.template_fit`) and knows nothing of what else is
+in the spectrum; with the weights of `snr_lae` as they are it fell below the filter on real galaxies.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from schema.grid import WINDOW_FIRST
 from scoring.localise import lens_line_mask
-from scoring.models.base import WEIGHTS_DIR
 from scoring.models.layers import smooth
 from scoring.models.snr_lae import OTHER_LINES_ANGSTROM, SnrLAE
 from scoring.registry import register_model
@@ -23,14 +24,11 @@ from scoring.registry import register_model
 
 @register_model("snr_lae_template")
 class SnrLAETemplate(SnrLAE):
-    """Dense detection on the residual of the pipeline's galaxy model; weights of `snr_lae`."""
+    """Dense detection on the residual of the pipeline's galaxy model."""
 
     inputs = ("flux", "ivar", "model")
     preprocessing = (lens_line_mask, smooth)
-
-    def load(self, weights: str | Path = "shipped") -> None:
-        """Read the weights of `snr_lae`; see `SpectralModel.load`."""
-        super().load(WEIGHTS_DIR / "snr_lae.safetensors" if str(weights) == "shipped" else weights)
+    training_galaxies: ClassVar[dict[str, float]] = {"z_min": 0.15, "floor": 1.0}
 
     def preprocess(self, flux: Tensor, ivar: Tensor, z: Tensor, **more: Tensor) -> Tensor:
         """As `SnrLAE.preprocess`, with ``more["model"]``, shape (n, npix), as the continuum."""
