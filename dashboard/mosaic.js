@@ -1,14 +1,21 @@
 // A page of stamps: arrows move, digits grade the stamp in focus, Backspace takes its grade back, Enter opens it.
-// Marks are kept as one object and sent whole, so that keys faster than the server are not lost.
+// Marks are kept as one object and sent whole, and sent again until the server shows them, so that keys faster than
+// the server are not lost.
+const PATIENCE_MS = 3000;
 export default function (component) {
   const { data, parentElement, setStateValue, setTriggerValue } = component;
   const root = parentElement.querySelector("#grid");
   if (root.dataset.page !== data.page) {
     root.dataset.page = data.page;
     root.marks = {};
+    root.sent = 0;
+    clearTimeout(root.timer);
     root.replaceChildren(...data.items.map(cell));
     root.style.gridTemplateColumns = `repeat(${data.columns}, minmax(0, 1fr))`;
   }
+  root.items = data.items;
+  root.send = send;
+  if (arrived()) clearTimeout(root.timer);
   data.items.forEach((item) => paint(item.token, root.marks[item.token] ?? item.grade));
 
   function cell(item, index) {
@@ -41,7 +48,18 @@ export default function (component) {
   function mark(button, grade) {
     root.marks = { ...root.marks, [button.dataset.token]: grade };
     paint(button.dataset.token, grade);
-    setStateValue("marks", { page: data.page, grades: root.marks });
+    send();
+  }
+
+  function send() {
+    root.sent += 1; // another value each time, so that the server looks at it
+    setStateValue("marks", { page: data.page, grades: root.marks, sent: root.sent });
+    clearTimeout(root.timer);
+    root.timer = setTimeout(() => arrived() || root.send(), PATIENCE_MS);
+  }
+
+  function arrived() {
+    return root.items.every((item) => (root.marks[item.token] ?? item.grade) === item.grade);
   }
 
   function focus(button) {

@@ -76,6 +76,7 @@ class ReviewSession:
         self.history: list[Step] = []
         self._objects: OrderedDict[int, ReviewObject] = OrderedDict()
         self._lock = threading.Lock()
+        self.acting = threading.RLock()
         self._loading: threading.Thread | None = None
         store.reading(db, self._load)
         self.advance()

@@ -79,6 +79,11 @@ def _words(session: ReviewSession, one: ReviewObject) -> list[dict[str, str]]:
 
 def _act(session: ReviewSession) -> None:
     """Do what a button or key asks for, if it was pressed on the object that is on screen now."""
+    with session.acting:  # two quick keys call this in two threads
+        _act_alone(session)
+
+
+def _act_alone(session: ReviewSession) -> None:
     sent: Any = st.session_state["bar"]["act"]
     token = session.current.token if session.current else ""
     if not sent or sent["token"] != token:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import uuid
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,8 @@ def _fresh(session: ReviewSession, size: int) -> dict[str, Any]:
         "tokens": tokens,
         "given": {},
         "saved": {},
+        "sent": 0,
+        "lock": threading.Lock(),
         "size": size,
     }
     st.session_state["mosaic"] = state
@@ -148,14 +151,22 @@ def _marked(session: ReviewSession) -> None:
     sent = st.session_state["mosaic_grid"]["marks"]
     if not sent or sent["page"] != state["page"]:
         return
+    with state["lock"]:  # keys faster than the server: this runs in several threads at once, in any order
+        if sent["sent"] > state["sent"]:
+            state["sent"] = sent["sent"]
+            _save(session, state, sent)
+
+
+def _save(session: ReviewSession, state: dict[str, Any], sent: dict[str, Any]) -> None:
+    """Bring the grades of a page to what a message says; no later message has been through."""
     for token, letter in sent["grades"].items():
         target_id = state["tokens"].get(token)
         if target_id is None or state["given"].get(token) == letter or letter not in ("", *store.GRADES):
             continue
         try:
             if letter:
-                serial = state["saved"].setdefault(token, [])
-                serial.append(session.save(target_id, letter, f"{token}{len(serial)}", None))
+                saved = session.save(target_id, letter, f"{token}{sent['sent']}", None)
+                state["saved"].setdefault(token, []).append(saved)
             else:
                 for grade_id in state["saved"].pop(token, []):
                     store.take_back(session.db, session.reviewer.reviewer_id, grade_id)
