@@ -140,10 +140,10 @@ def train(
         )  # fmt: skip
         _print_card(model, folder, card, image_summary(card), as_json)
         return
-    if epochs == 0:
+    if epochs == 0 and init is None:
         from schema.errors import UserError
 
-        raise UserError("--epochs 0 is for models of images: say 1 or more")
+        raise UserError("--epochs 0 only measures: say which weights, --init shipped or a safetensors file")
     request = TrainRequest(
         model=model,
         recipe=recipe,
