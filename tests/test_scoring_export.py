@@ -13,7 +13,7 @@ from astropy import units as u
 from astropy.io import fits
 from astropy.io.votable import parse
 from astropy.table import Table
-from test_schema_views_cuts import Search
+from search_rows import Search
 
 from schema.dictionary import dictionary
 from schema.errors import UserError

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import sqlalchemy as sa
-from test_schema_views_cuts import MODEL, Search
+from search_rows import MODEL, Search
 from typer.testing import CliRunner
 
 from schema.engine import shard_root

@@ -262,3 +262,13 @@ def test_graded_share_is_the_product_and_covers_it() -> None:
         np.ones(50),
     )
     assert np.isnan(ungraded.p[0])
+
+
+def test_a_share_lies_in_its_interval_whatever_the_rounding() -> None:
+    rng = np.random.default_rng(3)
+    n = 6000
+    cell, weight, stratum = rng.integers(0, 400, n), rng.uniform(0.1, 4.0, n), rng.integers(0, 2, n)
+    for selected in (np.ones(n, bool), np.zeros(n, bool), rng.random(n) < 0.5):
+        found = shares(cell, 400, selected, weight, stratum)
+        assert np.all(found.lo <= found.p)
+        assert np.all(found.p <= found.hi)

@@ -134,6 +134,7 @@ def _with_interval(
     k = np.where(n_selected == 0, 0.0, np.where(n_selected == n_injected, n_eff, k_eff))
     p = np.where(np.isnan(p), p, np.clip(np.where(n_eff > 0, k / np.maximum(n_eff, 1e-12), p), 0.0, 1.0))
     lo, hi = _wilson(k, n_eff)
+    lo, hi = np.fmin(lo, p), np.fmax(hi, p)  # nor put the share outside its interval
     return Shares(n_injected, n_selected, n_eff, p, np.where(enough, lo, 0.0), np.where(enough, hi, 1.0))
 
 
