@@ -195,7 +195,13 @@ def print_status(status: dict[str, Any]) -> None:
         "Files",
         ["kind", "files", "rows", "rejected", "last ingest (UTC)"],
         [
-            [f["kind"], int(f["files"]), int(f["n_rows"]), int(f["n_rejected"]), _when(f["last_ingest"])]
+            [
+                f["kind"] or "not recognised",
+                int(f["files"]),
+                int(f["n_rows"]),
+                int(f["n_rejected"]),
+                _when(f["last_ingest"]),
+            ]
             for f in status["files"]
         ],
     )

@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import sqlalchemy as sa
-from dashboard_browser import OBJECT, Dashboard, browser, open_review, shown
+from dashboard_browser import OBJECT, Dashboard, browser, open_review, pictured, shown
 
 from schema.engine import connect_engine
 
@@ -78,11 +78,12 @@ def team(db: str, people: int, grades: int) -> dict[str, Any]:
 
 
 def _one_grade(page: Any, url: str, key: str) -> None:
-    """Press until another object is on screen, as a person does when the server restarts."""
+    """Press when the pictures are there, until another object is on screen, as a person does."""
     before = shown(page)
     until = time.monotonic() + 180
     while True:
         try:
+            pictured(page, 20_000)
             page.keyboard.press(key)
             page.wait_for_function(
                 "(old) => { const o = document.querySelector('#lm-object'); return o && o.dataset.target !=="

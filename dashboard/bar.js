@@ -39,11 +39,19 @@ export default function (component) {
     row.append(made);
   });
   const had = [...root.querySelectorAll("button")].indexOf(document.activeElement);
-  root.replaceChildren(head, row);
+  const note = document.createElement("div");
+  note.className = "lm-sub lm-wait";
+  note.setAttribute("role", "status");
+  root.replaceChildren(head, row, note);
   if (had >= 0) root.querySelectorAll("button")[had]?.focus(); // whoever goes by Tab stays at the button
 
   function act(button) {
-    if (button.disabled || (button.needs_picture && !drawn())) return;
+    if (button.disabled) return;
+    if (button.needs_picture && !drawn()) {
+      note.textContent = "Not graded: its pictures are still on their way. Press again when they are here.";
+      return;
+    }
+    note.textContent = "";
     setTriggerValue("act", { token: data.token, act: button.act });
   }
 

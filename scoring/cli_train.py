@@ -92,6 +92,10 @@ def train(
     near_misses: Annotated[
         bool, typer.Option(help="Images: lenses' galaxies without arcs among the negatives too.")
     ] = True,
+    min_snr: Annotated[
+        float | None,
+        typer.Option("--min-snr", min=0.0, help="Images: least S/N of the arcs of lenses to learn from."),
+    ] = None,
     data: Annotated[
         Path | None, typer.Option("--data", help="Images: folder of the simulated ones; default: OUT/images.")
     ] = None,
@@ -135,7 +139,7 @@ def train(
                 negatives=negatives, tracers=tuple(tracers or ()), epochs=epochs, per_epoch=per_epoch,
                 batch_size=batch_size, learning_rate=learning_rate, init=init, seed=seed, data=data,
                 resume=resume, device=device, quick=quick, db=db, how=how,
-                near_misses=near_misses,
+                near_misses=near_misses, min_snr=min_snr,
             )
         )  # fmt: skip
         _print_card(model, folder, card, image_summary(card), as_json)

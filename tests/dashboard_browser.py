@@ -142,6 +142,20 @@ def shown(page: Any) -> str:
     return str(page.locator(OBJECT).get_attribute("data-target"))
 
 
+def pictured(page: Any, timeout: int = WAIT_MS) -> str:
+    """Wait until the pictures of the object on screen are drawn, as a person does; returns its target."""
+    page.wait_for_function(
+        "() => { const o = document.querySelector('#lm-object');"
+        " const parts = [...document.querySelectorAll('.lm-of')];"
+        " const images = [...document.querySelectorAll('#lm-spectrum, .lm-stamp')];"
+        " return o && parts.length && parts.every((e) => e.dataset.target === o.dataset.target)"
+        " && images.every((i) => i.complete); }",
+        timeout=timeout,
+        polling=50,
+    )
+    return shown(page)
+
+
 def settled(page: Any) -> None:
     """Wait until the server has finished drawing."""
     page.wait_for_function(

@@ -90,10 +90,12 @@ def test_a_key_grades_what_is_drawn_and_nothing_else(page, search_db):
         page.keyboard.press("1")
         page.wait_for_timeout(3000)  # the whole answer waits on the line now
         assert len(line.held) > 5
+        notes = set()
         for _ in range(len(line.held)):
             line.let_one_through()
             page.wait_for_timeout(40)
             page.keyboard.press("2")
+            notes.add(page.locator(".lm-wait").inner_text())
         line.open()
         page.wait_for_timeout(2000)
         settled(page)
@@ -102,6 +104,7 @@ def test_a_key_grades_what_is_drawn_and_nothing_else(page, search_db):
         assert saved[0] == (first, "A")
         seen = {p["target"] for p in presses if p["seen"]}
         assert {t for t, _ in saved[1:]} <= seen
+        assert any("Press again" in note for note in notes), "a key that came too early is not silent"
 
 
 def test_a_key_pressed_the_moment_an_object_is_drawn_is_saved(page, search_db):

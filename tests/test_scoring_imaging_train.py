@@ -27,7 +27,7 @@ from scoring.imaging.measure import (
     platt,
     simulated_figures,
 )  # fmt: skip
-from scoring.imaging.run import ImageTrainRequest, published_config, survey_sources
+from scoring.imaging.run import ImageTrainRequest, clear_lenses, published_config, survey_sources
 from scoring.imaging.sets import from_arrays
 from scoring.imaging.train import TODAY, FitConfig, fit, logits, make_optimiser, prepared
 from scoring.models.eznet import Block, EZnetConfig, EZnetOneBand
@@ -262,6 +262,15 @@ def test_near_misses_may_be_left_out_of_the_negatives() -> None:
     assert survey_sources(kind, np.array([4, 3, 2, 0])).tolist() == [4, 0]
     request = ImageTrainRequest("eznet", Path("out"), how="today", near_misses=False)
     assert request.command() == "lensmine train eznet --how today --no-near-misses"
+
+
+def test_lenses_to_learn_from_may_be_asked_to_be_clear() -> None:
+    snr = np.array([20.0, 70.0, np.nan, 60.0] * 5, np.float32)
+    assert clear_lenses(snr, np.arange(20), 60.0).tolist() == [1, 3, 5, 7, 9, 11, 13, 15, 17, 19]
+    with pytest.raises(UserError, match=r"--min-snr 100: 0 of 20 simulated lenses"):
+        clear_lenses(snr, np.arange(20), 100.0)
+    request = ImageTrainRequest("eznet", Path("out"), min_snr=60.0)
+    assert request.command() == "lensmine train eznet --min-snr 60.0"
 
 
 def test_command_trains_measures_and_writes_weights_that_score(tmp_path: Path) -> None:

@@ -19,19 +19,22 @@ from dashboard.stamps import SCALINGS, StampStyle, colour_bands
 
 def spectrum_address(one: ReviewObject, look: View) -> str:
     """Address of the picture of its spectrum."""
-    row = one.row
     style = SpectrumStyle(smooth=look.smooth, zoom=150.0 if look.zoom else 0.0, sky=look.sky, oii=look.oii)
-    recipe = {
-        "kind": "spectrum",
+    return pictures.address(current(), {**spectrum_recipe(one, "spectrum"), "style": asdict(style)})
+
+
+def spectrum_recipe(one: ReviewObject, kind: str) -> dict[str, Any]:
+    """What a picture of its spectrum is made of, by the kind of picture."""
+    row = one.row
+    return {
+        "kind": kind,
         "shard": row["shard"],
         "row": int(row["shard_row"]),
         "first": int(row["pix_first"]),
         "last": int(row["pix_last"]),
         "hash": row["content_hash"],
         "about": one.about(),
-        "style": asdict(style),
     }
-    return pictures.address(current(), recipe)
 
 
 def stamp_recipes(one: ReviewObject, look: View, size: int = 256) -> list[tuple[dict[str, Any], str]]:

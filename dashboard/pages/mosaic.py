@@ -12,6 +12,7 @@ import streamlit as st
 from dashboard import pictures, store
 from dashboard.objects import ReviewObject
 from dashboard.pages.bar import KEYS
+from dashboard.pages.drawn import spectrum_recipe
 from dashboard.pages.look import view_now
 from dashboard.session import ReviewSession
 from dashboard.settings import current
@@ -117,7 +118,6 @@ def _item(session: ReviewSession, token: str, one: ReviewObject, given: str | No
 def thumb_address(one: ReviewObject) -> str:
     """Address of a small picture: the primary cutout, else the hit in the spectrum."""
     look = view_now()
-    recipe: dict[str, Any]
     if one.cutouts:
         cutout = one.cutouts[0]
         bands = tuple(cutout["bands"].split(","))
@@ -131,17 +131,7 @@ def thumb_address(one: ReviewObject) -> str:
         }
         return pictures.address(current(), recipe)
     if one.has_spectrum:
-        row = one.row
-        recipe = {
-            "kind": "thumb",
-            "shard": row["shard"],
-            "row": int(row["shard_row"]),
-            "first": int(row["pix_first"]),
-            "last": int(row["pix_last"]),
-            "hash": row["content_hash"],
-            "about": one.about(),
-        }
-        return pictures.address(current(), recipe)
+        return pictures.address(current(), spectrum_recipe(one, "thumb"))
     return "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg'/%3E"
 
 

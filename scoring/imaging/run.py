@@ -56,6 +56,8 @@ class ImageTrainRequest:
     data : folder of the simulated images, which several models may share
     near_misses : whether galaxies as the lenses', alone or beside another, are among the negatives; the
         thesis's were survey sources alone
+    min_snr : signal to noise of the arcs from which a simulated lens is among the positives; people found
+        the thesis's by eye
     how : ``published`` as the model's paper says, ``today`` with one cycle of AdamW; None for the model's own
     """
 
@@ -82,6 +84,7 @@ class ImageTrainRequest:
     db: str | None = None
     how: str | None = None
     near_misses: bool = True
+    min_snr: float | None = None
 
     def command(self) -> str:
         """The command that repeats this run."""
@@ -89,7 +92,7 @@ class ImageTrainRequest:
         default = ImageTrainRequest(self.model, self.out)
         for option in (
             "recipe", "lenses", "ordinary", "test_lenses", "test_ordinary", "positives", "negatives",
-            "how", "epochs", "per_epoch", "batch_size", "learning_rate", "init", "seed",
+            "how", "min_snr", "epochs", "per_epoch", "batch_size", "learning_rate", "init", "seed",
         ):  # fmt: skip
             value = getattr(self, option)
             if value is not None and value != getattr(default, option):
@@ -165,6 +168,9 @@ def run_image_training(request: ImageTrainRequest) -> dict[str, Any]:
     rng = np.random.default_rng(request.seed)
     lens_fit, lens_held = _split(len(lens), rng)
     other_fit, other_held = _split(len(other), rng)
+    if request.min_snr is not None:
+        lens_fit = clear_lenses(lens.arc_snr, lens_fit, request.min_snr)
+        lens_held = clear_lenses(lens.arc_snr, lens_held, request.min_snr)
     if not request.near_misses:
         other_fit, other_held = survey_sources(other.kind, other_fit), survey_sources(other.kind, other_held)
     cache = data / "inputs" / f"{model.name}-{model.preprocessing_hash[:8]}"
@@ -303,6 +309,22 @@ def survey_sources(kind: NDArray[np.int8], rows: NDArray[np.int64]) -> NDArray[n
     return rows[np.isin(kind[rows], [KINDS.index("ordinary"), -1])]
 
 
+def clear_lenses(arc_snr: NDArray[np.float32], rows: NDArray[np.int64], least: float) -> NDArray[np.int64]:
+    """Those of the rows whose arcs stand out by `least` or more.
+
+    Raises
+    ------
+    UserError  there are fewer than 10
+    """
+    kept = rows[arc_snr[rows] >= least]
+    if len(kept) < 10:
+        raise UserError(
+            f"--min-snr {least:g}: {len(kept)} of {len(rows)} simulated lenses have such arcs, 10 are needed:"
+            " lower it, or draw more with --lenses (real lenses have no known signal to noise)"
+        )
+    return kept
+
+
 def _split(n: int, rng: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Rows to train on and rows held back, in random order."""
     rows = rng.permutation(n)
@@ -318,6 +340,7 @@ def _describe(request: ImageTrainRequest, name: str, n_lens: int, n_other: int) 
         "lenses": n_lens if request.positives is None else f"{n_lens} of selection {request.positives}",
         "negatives": n_other,
         "near_misses_among_negatives": request.near_misses,
+        "min_arc_snr_of_positives": request.min_snr,
         "survey_sources": "simulated" if request.negatives is None else f"selection {request.negatives}",
         "calibrated_on": HELD_BACK,
     }

@@ -79,6 +79,16 @@ class ImageSet:
         return np.concatenate([part.kind for part in self.parts]) if self.parts else np.zeros(0, np.int8)
 
     @property
+    def arc_snr(self) -> NDArray[np.float32]:
+        """Signal to noise of the arcs, shape (n,); NaN where no truth is known."""
+        at = TRUTH.index("arc_snr")
+        known = [
+            part.truth[:, at] if part.truth is not None else np.full(len(part.pixels), np.nan, np.float32)
+            for part in self.parts
+        ]
+        return np.concatenate(known) if known else np.zeros(0, np.float32)
+
+    @property
     def observable(self) -> NDArray[np.bool_]:
         """Which simulated lenses Collett (2015) counts as observable; all where no truth is known."""
         known = [
