@@ -103,7 +103,7 @@ def stands(page, db: str, grades: list[str]) -> None:
 
 
 def open_page(page, board, name: str) -> None:
-    page.goto(f"{board.url}/{name}")
+    page.goto(f"{board.url}/{'' if name == 'review' else name}")  # the review is the first page
     page.get_by_text(TEXT_OF_PAGE[name]).first.wait_for()
     settled(page)
 

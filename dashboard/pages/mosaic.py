@@ -46,7 +46,7 @@ def _draw(session: ReviewSession) -> None:
         st.button("Rest is X, next page", on_click=_rest, args=(session,), key="mosaic_rest")
         keys = " ".join(f"<kbd>{k}</kbd> {g}" for g, k in KEYS.items())
         st.html(
-            f"<span class='lm-sub' id='lm-mosaic-state'>{session.n_left:,} left &nbsp; {keys}"
+            f"<span class='lm-sub' id='lm-mosaic-state'>{session.n_left:,} more after this page &nbsp; {keys}"
             " <kbd>Backspace</kbd> take back <kbd>↵</kbd> open; arrows move</span>"
         )
     if n != state["size"]:
