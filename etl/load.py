@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,12 @@ from numpy.typing import NDArray
 from etl.batch import Batch
 from etl.checks import run2d_order
 from etl.merge import existing_ids, merge_rows, staged
+from etl.sources import is_url
 from schema.tables import pixel_shard, reject, source_file, spec_obj, spectrum
 from schema.upsert import delete_keys, insert_rows, upsert_rows
+
+AGAIN = "again"
+"""Stands for the content hash of a file that is to be read again."""
 
 
 def load_batch(conn: sa.Connection, batch: Batch, kind: str = "spec") -> NDArray[np.int64]:
@@ -121,6 +126,43 @@ def note_times(conn: sa.Connection, settled: dict[int, datetime.datetime]) -> No
         sa.text(
             f"update source_file set modified_at = s.modified_at from {stage.name} s "
             "where source_file.source_file_id = s.source_file_id"
+        )
+    )
+    conn.execute(sa.text(f"drop table {stage.name}"))
+
+
+def read_again(conn: sa.Connection, ids: NDArray[np.int64]) -> None:
+    """Mark files to be read again whose row may fill what a changed catalogue left blank in these targets.
+
+    Spectra of an older reduction than the catalogue's row say nothing about it; files that are gone are left
+    as they are.
+    """
+    if not len(ids):
+        return
+    stage = staged(conn, spectrum, "stage_blanked", pa.table({"target_id": ids}))
+    rows = conn.execute(
+        sa.text(
+            "select distinct f.source_file_id, f.path, s.run2d as run2d, o.run2d as row_run2d "
+            f"from {stage.name} b join spectrum s on s.target_id = b.target_id "
+            "join spec_obj o on o.target_id = b.target_id "
+            "join source_file f on f.source_file_id = s.source_file_id"
+        )
+    ).all()
+    conn.execute(sa.text(f"drop table {stage.name}"))
+    files = {
+        row.source_file_id
+        for row in rows
+        if run2d_order(row.run2d) >= run2d_order(row.row_run2d)
+        and (is_url(row.path) or os.path.exists(row.path))
+    }
+    if not files:
+        return
+    marked = pa.table({"source_file_id": pa.array(sorted(files), pa.int64())})
+    stage = staged(conn, source_file, "stage_again", marked)
+    conn.execute(
+        sa.text(
+            f"update source_file set content_hash = '{AGAIN}', modified_at = null "
+            f"where source_file_id in (select a.source_file_id from {stage.name} a)"
         )
     )
     conn.execute(sa.text(f"drop table {stage.name}"))

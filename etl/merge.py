@@ -3,10 +3,14 @@
 Of two rows of one target the newer reduction (run2d) wins as a whole. Rows of the same reduction, and
 rows that do not say theirs, are merged: a value is never replaced by null, and where both have one the
 catalogue's stands before that of a spec file (specObj, spAll, spZbest, spPlate, spec file, CSV). So the
-order in which files are ingested does not matter.
+order in which files are ingested does not matter. A file that changed replaces the columns that it has;
+where it has a value no longer that it had, or another reduction, `Blanked` tells, so that what other files
+say can be read again.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +28,26 @@ KIND_RANK = {"specobj": 6, "spall": 5, "spzbest": 4, "spplate": 3, "spec": 2, "s
 _KEPT = ("target_id", "is_primary", "primary_target_id", "n_epoch")
 
 
-def merge_rows(conn: sa.Connection, targets: pa.Table, rows: pa.Table, kind: str) -> int:
+@dataclass
+class Blanked:
+    """Targets of a changed file that lost a value, or are of another reduction than before."""
+
+    parts: list[NDArray[np.int64]] = field(default_factory=list)
+
+    @property
+    def target_id(self) -> NDArray[np.int64]:
+        """Their keys, shape (n,)."""
+        return np.unique(np.concatenate([np.empty(0, np.int64), *self.parts]))
+
+
+def merge_rows(
+    conn: sa.Connection,
+    targets: pa.Table,
+    rows: pa.Table,
+    kind: str,
+    provided: frozenset[str] | None = None,
+    blanked: Blanked | None = None,
+) -> int:
     """Load rows of target and spec_obj.
 
     Parameters
@@ -35,6 +58,10 @@ def merge_rows(conn: sa.Connection, targets: pa.Table, rows: pa.Table, kind: str
         Rows of target and of spec_obj in the same order; a target may come more than once.
     kind : str
         Kind of the file they are from, one of `KIND_RANK`.
+    provided : frozenset of str, optional
+        Columns of spec_obj that the file has: where it changed, the others keep what they hold. All, if None.
+    blanked : Blanked, optional
+        Is told which targets lost a value because the file changed.
 
     Returns
     -------
@@ -44,10 +71,10 @@ def merge_rows(conn: sa.Connection, targets: pa.Table, rows: pa.Table, kind: str
     merged = 0
     for part in _rounds(np.asarray(targets["target_id"])):
         if part is None:
-            merged += _merge_distinct(conn, targets, rows, kind)
+            merged += _merge_distinct(conn, targets, rows, kind, provided, blanked)
         else:
-            chosen = pa.array(part)
-            merged += _merge_distinct(conn, targets.take(chosen), rows.take(chosen), kind)
+            some = pa.array(part)
+            merged += _merge_distinct(conn, targets.take(some), rows.take(some), kind, provided, blanked)
     return merged
 
 
@@ -62,7 +89,14 @@ def _rounds(ids: NDArray[np.int64]) -> list[NDArray[np.int64] | None]:
     return [np.sort(order[nth == k]) for k in range(int(nth.max()) + 1)]
 
 
-def _merge_distinct(conn: sa.Connection, targets: pa.Table, rows: pa.Table, kind: str) -> int:
+def _merge_distinct(
+    conn: sa.Connection,
+    targets: pa.Table,
+    rows: pa.Table,
+    kind: str,
+    provided: frozenset[str] | None,
+    blanked: Blanked | None,
+) -> int:
     there = existing_ids(conn, target, "target_id", targets["target_id"])
     if not len(there):
         insert_rows(conn, target, targets)
@@ -73,7 +107,7 @@ def _merge_distinct(conn: sa.Connection, targets: pa.Table, rows: pa.Table, kind
     insert_rows(conn, target, targets.filter(fresh))
     insert_rows(conn, spec_obj, rows.filter(fresh))
     met = pa.array(old)
-    _merge_met(conn, targets.filter(met), rows.filter(met), kind)
+    _merge_met(conn, targets.filter(met), rows.filter(met), kind, provided, blanked)
     return int(old.sum())
 
 
@@ -110,8 +144,16 @@ def staged(conn: sa.Connection, table: sa.Table, name: str, rows: pa.Table) -> s
     return stage
 
 
-def _merge_met(conn: sa.Connection, targets: pa.Table, rows: pa.Table, kind: str) -> None:
+def _merge_met(
+    conn: sa.Connection,
+    targets: pa.Table,
+    rows: pa.Table,
+    kind: str,
+    provided: frozenset[str] | None,
+    blanked: Blanked | None,
+) -> None:
     """Rows whose target is in the database already, each target once."""
+    has = frozenset(c.name for c in spec_obj.columns) if provided is None else provided
     orders = pa.array(
         [run2d_order(r) for r in rows["run2d"].to_pylist()]
         if "run2d" in rows.column_names
@@ -124,14 +166,17 @@ def _merge_met(conn: sa.Connection, targets: pa.Table, rows: pa.Table, kind: str
     _order_table(conn, [r for r in runs if r is not None], rows["target_id"], orders)
     ranks = " ".join(f"when '{k}' then {v}" for k, v in KIND_RANK.items())
     rank = KIND_RANK[kind]
-    # verdict 1: the new row replaces, 2: the old row stays, 3: merged, new first, 4: merged, old first
+    same_run = "a.run_order = coalesce(r.run_order, -1)" if "run2d" in has else "true"
+    # verdict 1: the new row replaces, 2: the old row stays, 3: merged, new first, 4: merged, old first,
+    # 5: the columns that the file has are replaced
     conn.execute(
         sa.text(
             f"""
             create temporary table stage_verdict as
             select a.target_id,
                 case
-                    when o.target_id is null or o.source_file_id = s.source_file_id then 1
+                    when o.target_id is null then 1
+                    when o.source_file_id = s.source_file_id then case when {same_run} then 5 else 1 end
                     when a.run_order >= 0 and r.run_order >= 0 and a.run_order > r.run_order then 1
                     when a.run_order >= 0 and r.run_order >= 0 and a.run_order < r.run_order then 2
                     when a.run_order >= 0 and coalesce(r.run_order, -1) < 0 then 3
@@ -153,11 +198,13 @@ def _merge_met(conn: sa.Connection, targets: pa.Table, rows: pa.Table, kind: str
             """
             update target set ra_deg = s.ra_deg, dec_deg = s.dec_deg, hpx29 = s.hpx29
             from stage_targets s, stage_verdict v
-            where target.target_id = s.target_id and v.target_id = s.target_id and v.verdict in (1, 3)
+            where target.target_id = s.target_id and v.target_id = s.target_id and v.verdict in (1, 3, 5)
                 and (target.ra_deg <> s.ra_deg or target.dec_deg <> s.dec_deg)
             """
         )
     )
+    if blanked is not None:
+        blanked.parts.append(_lost_values(conn, stage, has))
     sets = []
     for column in spec_obj.columns:
         if column.name in _KEPT:
@@ -166,6 +213,7 @@ def _merge_met(conn: sa.Connection, targets: pa.Table, rows: pa.Table, kind: str
         old = f'spec_obj."{column.name}"'
         sets.append(
             f'"{column.name}" = case v.verdict when 1 then {new} '
+            f"when 5 then {new if column.name in has else old} "
             f"when 3 then coalesce({new}, {old}) else coalesce({old}, {new}) end"
         )
     conn.execute(
@@ -183,6 +231,21 @@ def _merge_met(conn: sa.Connection, targets: pa.Table, rows: pa.Table, kind: str
     )
     for name in ("stage_rows", "stage_targets", "stage_runs", "stage_order", "stage_verdict"):
         conn.execute(sa.text(f"drop table {name}"))
+
+
+def _lost_values(conn: sa.Connection, stage: sa.Table, has: frozenset[str]) -> NDArray[np.int64]:
+    """Targets of a changed file's rows whose reduction is another, or in which a value becomes null."""
+    told = sorted(has - {*_KEPT, "source_file_id"})
+    null = [f's."{c}" is null' if c in stage.c else "true" for c in told]
+    lost = [f'(o."{c}" is not null and {empty})' for c, empty in zip(told, null, strict=True)]
+    found = conn.execute(
+        sa.text(
+            "select v.target_id from stage_verdict v join stage_rows s on s.target_id = v.target_id "
+            "join spec_obj o on o.target_id = v.target_id and o.source_file_id = s.source_file_id "
+            f"where v.verdict = 1 or (v.verdict = 5 and ({' or '.join(lost)}))"
+        )
+    )
+    return np.fromiter(found.scalars(), dtype=np.int64)
 
 
 def _order_table(conn: sa.Connection, runs: list[str], ids: pa.ChunkedArray, orders: pa.Array) -> None:

@@ -29,13 +29,15 @@ TARGET_COLUMNS = ("target_id", "survey", "native_id", "ra_deg", "dec_deg", "hpx2
 class Rows:
     """Rows ready to load, and what was wrong with others.
 
-    ``kept`` gives the index of each loaded row among those given.
+    ``kept`` gives the index of each loaded row among those given, ``provided`` the columns of spec_obj that
+    the file has, also those that hold nothing.
     """
 
     target: pa.Table
     spec_obj: pa.Table
     kept: NDArray[np.int64]
     notes: list[Note]
+    provided: frozenset[str]
 
 
 def make_rows(
@@ -152,7 +154,21 @@ def make_rows(
     )
     # a column that holds nothing is left out: no engine need be told a million times
     ordered = [c.name for c in spec_obj.columns if c.name in out and out[c.name].null_count < len(kept)]
-    return Rows(target, pa.table([out[c] for c in ordered], names=ordered), kept, notes)
+    spec = pa.table([out[c] for c in ordered], names=ordered)
+    return Rows(target, spec, kept, notes, _provided(set(fields)))
+
+
+def _provided(given: set[str]) -> frozenset[str]:
+    """Columns of spec_obj that some fields tell, with those that are worked out from others."""
+    told = {c.name for c in spec_obj.columns if c.name in given} | {"target_id", "source_file_id"}
+    for column, sources in (
+        ("objtype", {"targettype", "sourcetype"}),
+        ("instrument", {"run2d"}),
+        ("spec_obj_id", {"run2d"}),
+    ):
+        if given & sources:
+            told.add(column)
+    return frozenset(told)
 
 
 def add_listed(notes: list[Note], counts: dict[str, int], note: Note) -> None:

@@ -28,7 +28,7 @@ from etl.checks import Fault
 from etl.epochs import group_epochs
 from etl.fits_fast import Buffer, FitsBytes, NotRecognised
 from etl.known import KnownFiles
-from etl.load import load_batch, note_times
+from etl.load import AGAIN, load_batch, note_times
 from etl.pixels import clean_stale
 from etl.plates import is_plate, zbest_of
 from etl.sources import discover, opened
@@ -128,7 +128,7 @@ class Ingest:
             for path in first:
                 self._read_other(path)
             self._read_spec_files(others)
-            self._read_orphans()
+            self._read_orphans(unfinished)
             self._finish(unfinished)
         except BaseException as exc:
             self._failed(exc)
@@ -270,9 +270,9 @@ class Ingest:
         self.summary.rows += n_rows
         self._progress(1)
 
-    def _read_orphans(self) -> None:
-        """Spec files whose catalogue row went with a changed catalogue: their own row is read again."""
-        if not self.changed:
+    def _read_orphans(self, unfinished: bool) -> None:
+        """Spec files whose catalogue row, or values of it, went with a changed catalogue: read again."""
+        if not self.changed and not unfinished:
             return
         with self.engine.connect() as conn:
             paths = (
@@ -280,7 +280,8 @@ class Ingest:
                     sa.text(
                         "select distinct f.path from spectrum s "
                         "join source_file f on f.source_file_id = s.source_file_id "
-                        "where not exists (select 1 from spec_obj o where o.target_id = s.target_id)"
+                        "where not exists (select 1 from spec_obj o where o.target_id = s.target_id) "
+                        f"union select path from source_file where content_hash = '{AGAIN}'"
                     )
                 )
                 .scalars()

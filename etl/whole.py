@@ -15,8 +15,8 @@ from etl.batch import Batch, file_row, reject_row, shard_row, source_file_id, sp
 from etl.catalogue import Piece, read_catalogue, read_csv
 from etl.checks import Fault, Note
 from etl.columns import IDENTITY, require
-from etl.load import load_files
-from etl.merge import merge_rows
+from etl.load import load_files, read_again
+from etl.merge import Blanked, merge_rows
 from etl.pixels import ShardWriter
 from etl.plates import read_plate
 from etl.rows import Rows, make_rows, unlisted
@@ -85,11 +85,19 @@ class CatalogueLoader:
         ids = [np.empty(0, dtype=np.int64)]
         spots: list[pa.Table] = []
         n_met = 0
+        blanked = Blanked()
         with bulk_load(conn, [target, spec_obj], self.n_expected):
             for rows in self._all():
                 notes += rows.notes
                 if len(rows.target):
-                    n_met += merge_rows(conn, rows.target, rows.spec_obj, self.kind)
+                    n_met += merge_rows(
+                        conn,
+                        rows.target,
+                        rows.spec_obj,
+                        self.kind,
+                        rows.provided,
+                        blanked if self.known else None,
+                    )
                     ids.append(np.asarray(rows.target["target_id"]))
                     if empty:
                         spots.append(rows.target.select(["target_id", "ra_deg", "dec_deg"]))
@@ -121,6 +129,7 @@ class CatalogueLoader:
             replaced=[self.file_id] if self.known else [],
         )
         load_files(conn, batch)
+        read_again(conn, blanked.target_id)
         return batch, n_rows, new
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -158,3 +159,33 @@ def test_a_fresh_catalogue_in_many_pieces(db: str, tmp_path: Path, monkeypatch: 
     assert states[0] == states[1]
     assert {n for *_, n, _ in states[0]} == {1, 2, 3, 4}
     assert len(states[0]) == 67
+
+
+def test_a_changed_catalogue_keeps_what_spec_files_gave(db: str, tmp_path: Path) -> None:
+    """Columns that it lacks, and values that it leaves blank; a newer reduction still wins as a whole."""
+    catalogue, spec = tmp_path / "specObj-1.fits", tmp_path / "spec-1.fits"
+    values = "select fiber_id, z, run2d, subclass, vdisp, cmodel_mag_i from spec_obj order by 1"
+
+    def write(**given: Any) -> None:
+        rows = [row(FIBERID=k, PLUG_RA=float(k), CMODELMAG=None, **given) for k in (1, 2)]
+        fits.HDUList([fits.PrimaryHDU(), table(rows)]).writeto(catalogue, overwrite=True)
+
+    write(SUBCLASS="", VDISP=120.0)
+    spec_file(spec, FIBERID=1, PLUG_RA=1.0, SUBCLASS="AGN", VDISP=150.0)
+    ingest_sdss([str(tmp_path)], db)
+    told = [(1, 0.5, "v5_7_0", "AGN", 120.0, 20.5), (2, 0.5, "v5_7_0", None, 120.0, None)]
+    assert select(db, values) == told
+    hashes = select(db, "select content_hash from source_file where kind = 'spec'")
+    write(SUBCLASS="", VDISP=float("nan"), Z=0.25)
+    done = ingest_sdss([str(catalogue)], db)
+    assert (done.files, done.loaded) == (1, 1)
+    told = [(1, 0.25, "v5_7_0", "AGN", 150.0, 20.5), (2, 0.25, "v5_7_0", None, None, None)]
+    assert select(db, values) == told
+    assert select(db, "select content_hash from source_file where kind = 'spec'") == hashes
+    assert ingest_sdss([str(tmp_path)], db).nothing_new
+    write(SUBCLASS="", VDISP=130.0, RUN2D="v5_10_0")
+    ingest_sdss([str(catalogue)], db)
+    assert select(db, values) == [(k, 0.5, "v5_10_0", None, 130.0, None) for k in (1, 2)]
+    write(SUBCLASS="", VDISP=130.0, RUN2D="v5_4_45")  # back to one that is older than the spec file's
+    ingest_sdss([str(catalogue)], db)
+    assert select(db, values)[0] == (1, 0.5, "v5_7_0", "AGN", 150.0, 20.5)
