@@ -1,7 +1,8 @@
 """Which spectra are of one object, and which of them stands for it.
 
-Targets within 2 arcsec of each other are epochs of one object. The primary epoch is the one with ZWARNING
-0, then the highest median S/N, then the latest MJD, then the largest key; the others name it in
+Targets within 2 arcsec of each other are epochs of one object. The primary epoch is one whose spectrum the
+database has, since no other can be searched; of these one with ZWARNING 0, then the highest median S/N, then
+the latest MJD, then the largest key; the others name it in
 ``primary_target_id``. Every member lies within 2 arcsec of its primary: where a chain of neighbours is
 longer than that, what is too far from the best epoch makes a group of its own. Simulated targets are left
 as they are: an injection shares its position with the galaxy that it was made from.
@@ -122,13 +123,14 @@ def _details(
     rows = read_columns(
         conn,
         "select s.target_id, t.dec_deg, coalesce(s.z_warning, 1) = 0 as good, "
+        "exists (select 1 from spectrum x where x.target_id = s.target_id) as seen, "
         "coalesce(s.sn_median_all, cast(-1e30 as double precision)) as sn, "
         "cast(coalesce(s.mjd, 0) as bigint) as mjd, s.is_primary, "
         "coalesce(s.primary_target_id, -1) as primary_id, cast(coalesce(s.n_epoch, 0) as bigint) as n_epoch "
         f"{source} and ({'' if fresh else marked}s.target_id in (select p.target_id from {stage.name} p))",
         {
-            "target_id": "int", "dec_deg": "float", "good": "bool", "sn": "float", "mjd": "int",
-            "is_primary": "bool", "primary_id": "int", "n_epoch": "int",
+            "target_id": "int", "dec_deg": "float", "good": "bool", "seen": "bool", "sn": "float",
+            "mjd": "int", "is_primary": "bool", "primary_id": "int", "n_epoch": "int",
         },
     )  # fmt: skip
     conn.execute(sa.text(f"drop table {stage.name}"))
@@ -147,7 +149,7 @@ def _stale(
     by_id = np.argsort(ids)
     where = by_id[np.searchsorted(ids, sky["target_id"][paired], sorter=by_id)]
     local = where[np.searchsorted(paired, pairs)]  # (m, 2) indices into rows
-    best_last = np.lexsort((ids, rows["mjd"], rows["sn"], rows["good"]))
+    best_last = np.lexsort((ids, rows["mjd"], rows["sn"], rows["good"], rows["seen"]))
     rank = np.empty(len(ids), dtype=np.int64)
     rank[best_last] = np.arange(len(ids))[::-1]  # 0 is the best
     primary = assign(local, rank)

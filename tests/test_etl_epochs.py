@@ -189,3 +189,19 @@ def test_a_changed_catalogue_keeps_what_spec_files_gave(db: str, tmp_path: Path)
     write(SUBCLASS="", VDISP=130.0, RUN2D="v5_4_45")  # back to one that is older than the spec file's
     ingest_sdss([str(catalogue)], db)
     assert select(db, values)[0] == (1, 0.5, "v5_7_0", "AGN", 150.0, 20.5)
+
+
+def test_the_primary_epoch_is_one_with_a_spectrum(db: str, tmp_path: Path) -> None:
+    """Of a whole catalogue and some spec files; a better epoch takes over when its spectrum comes."""
+    rows = [row(FIBERID=k, PLUG_RA=5.0, SN_MEDIAN_ALL=float(k)) for k in (1, 2, 3)]
+    fits.HDUList([fits.PrimaryHDU(), table(rows)]).writeto(tmp_path / "specObj-1.fits")
+    ingest_sdss([str(tmp_path / "specObj-1.fits")], db)
+    primary = "select fiber_id, n_epoch from spec_obj where is_primary"
+    assert select(db, primary) == [(3, 3)]
+    for k in (1, 2):
+        path = spec_file(tmp_path / f"spec-{k}.fits", FIBERID=k, PLUG_RA=5.0, SN_MEDIAN_ALL=float(k))
+        ingest_sdss([str(path)], db)
+        assert select(db, primary) == [(k, 3)]
+    spec_file(tmp_path / "spec-2.fits", FIBERID=9, PLUG_RA=50.0)  # the file is another spectrum's now
+    ingest_sdss([str(tmp_path / "spec-2.fits")], db)
+    assert select(db, primary + " order by 1") == [(1, 3), (9, 1)]
