@@ -31,7 +31,8 @@ def prune(db: str | None = None) -> Pruned:
     """Remove shards without spectra or cutouts, folders that the database does not know, and leftovers of
     killed runs.
 
-    Only folders that ingest itself named (sdss-..., image-...) are touched.
+    Only folders that ingest itself named (sdss-..., image-...) are touched. A young one that is not in the
+    database stays, unless its row was dropped just now.
 
     Parameters
     ----------
@@ -40,26 +41,23 @@ def prune(db: str | None = None) -> Pruned:
     """
     engine, root = connect_engine(db), shard_root(db)
     done = Pruned(folders=clean_stale(root))
+    dropped: set[str] = set()
     with engine.begin() as conn:
-        unused = conn.execute(
-            sa.text(
-                "select shard_id from pixel_shard p where p.name like 'sdss-%' "
-                "and not exists (select 1 from spectrum s where s.shard_id = p.shard_id)"
-            )
-        ).scalars()
-        done.shards = delete_keys(conn, pixel_shard, "shard_id", pa.array(list(unused), pa.int64()))
-        unused = conn.execute(
-            sa.text(
-                "select shard_id from image_shard p where p.name like 'image-%' "
-                "and not exists (select 1 from cutout c where c.shard_id = p.shard_id)"
-            )
-        ).scalars()
-        done.shards += delete_keys(conn, image_shard, "shard_id", pa.array(list(unused), pa.int64()))
+        for table, prefix, user in ((pixel_shard, "sdss", "spectrum"), (image_shard, "image", "cutout")):
+            unused = conn.execute(
+                sa.text(
+                    f"select shard_id, name from {table.name} p where p.name like '{prefix}-%' "
+                    f"and not exists (select 1 from {user} u where u.shard_id = p.shard_id)"
+                )
+            ).all()
+            ids = pa.array([row.shard_id for row in unused], pa.int64())
+            done.shards += delete_keys(conn, table, "shard_id", ids)
+            dropped |= {row.name for row in unused}
         known = set(conn.execute(sa.text("select name from pixel_shard")).scalars())
         known |= set(conn.execute(sa.text("select name from image_shard")).scalars())
     for folder in sorted([*root.glob("sdss-*"), *root.glob("image-*")]):
         young = time.time() - folder.stat().st_mtime < YOUNG_SECONDS
-        if folder.name in known or folder.name.endswith(".tmp") or (young and not done.shards):
+        if folder.name in known or folder.name.endswith(".tmp") or (young and folder.name not in dropped):
             continue
         done.bytes += sum(f.stat().st_size for f in folder.iterdir())
         shutil.rmtree(folder, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import shutil
 import zipfile
 from pathlib import Path
@@ -174,6 +175,26 @@ def test_prune_removes_only_what_nothing_refers_to(duck: str, tmp_path: Path) ->
     kept = select(duck, "select name from pixel_shard")
     assert [p.name for p in root.iterdir()] == [kept[0][0]]
     assert prune(duck).shards == 0
+
+
+def test_prune_leaves_the_shard_of_an_ingest_that_runs(duck: str, tmp_path: Path) -> None:
+    """Its folder is finished before its rows are committed, and young; an old one that nobody knows goes."""
+    path = spec_file(tmp_path / "spec-1.fits")
+    ingest_sdss([str(path)], duck)
+    spec_file(path, seed=5)
+    ingest_sdss([str(path)], duck)
+    root = shard_root(duck)
+    finished = []
+    for seed in (8, 9):
+        writer = ShardWriter(root)
+        writer.add(pixels(seed))
+        finished.append(root / str(writer.close()))
+    hour_ago = finished[1].stat().st_mtime - 2 * 3600
+    os.utime(finished[1], (hour_ago, hour_ago))
+    done = prune(duck)
+    assert (done.shards, done.folders) == (1, 2)
+    (kept,) = select(duck, "select name from pixel_shard")
+    assert sorted(p.name for p in root.iterdir()) == sorted([finished[0].name, kept[0]])
 
 
 def test_a_shard_of_the_same_spectra_is_written_once(tmp_path: Path) -> None:
