@@ -181,3 +181,26 @@ def test_what_a_kill_leaves_is_cleaned_and_finished(duck: str, tmp_path: Path) -
         (2, True, 2),
     ]
     assert select(duck, "select status from job order by job_id") == [("failed",), ("done",)]
+
+
+def test_a_kill_after_a_catalogue_that_failed_is_finished(duck: str, tmp_path: Path) -> None:
+    """The first rows that stay come after a catalogue that is rolled back: they too are marked unfinished."""
+    bad = tmp_path / "bad.csv"
+    head = "plate,mjd,fiberid,ra,dec,z\n"
+    bad.write_bytes((head + "4055,55359,1,1.0,1.0,0.5\n" * 300_000).encode() + b"\xff\xff\n")
+    for k in (1, 2):
+        spec_file(tmp_path / f"spec-{k}.fits", FIBERID=k, PLUG_RA=1.0, SN_MEDIAN_ALL=float(k))
+    paths = [str(bad), str(tmp_path / "spec-*.fits")]
+    pid = os.fork()
+    if pid == 0:
+        from etl.sdss import Ingest
+
+        killed = Ingest(paths, duck, 1, 10, None)
+        killed._finish = lambda unfinished: os._exit(9)  # type: ignore[method-assign]
+        killed.run()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 9
+    assert select(duck, "select count(*), sum(n_epoch) from spec_obj") == [(2, 2)]
+    assert select(duck, "select reason_code from reject") == [("damaged",)]
+    assert ingest_sdss(paths, duck).nothing_new
+    assert select(duck, "select fiber_id, is_primary from spec_obj order by 1") == [(1, False), (2, True)]
