@@ -118,8 +118,13 @@ def _image_shard(path: Path) -> ImageShard:
 
 def missing_shard(settings: Settings, name: str) -> str | None:
     """What to say when a shard's folder is gone; None when it is there."""
-    if (shard_root(settings.db) / name / "meta.json").exists():
-        return None
+    folder = shard_root(settings.db) / name
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        if all(
+            (folder / f"{array}.npy").exists()
+            for array in json.loads((folder / "meta.json").read_text())["arrays"]
+        ):
+            return None
     return (
         f"shard {name} is missing from {shard_root(settings.db)}; ingest its files again, or set"
         " LENSMINE_SHARDS to the folder that holds the shards"

@@ -169,7 +169,7 @@ def sign_in_locally(db: str | None, name: str, passphrase: str) -> Reviewer:
         if found is not None:  # entered by the command, without a passphrase yet
             mine = (reviewer.c.reviewer_id == who.reviewer_id) & reviewer.c.subject.is_(None)
             writing(db, lambda conn: conn.execute(reviewer.update().where(mine).values(subject=stored)))
-        return sign_in_locally(db, shown, passphrase) if found is not None else who
+        return sign_in_locally(db, shown, passphrase)  # another browser may have been first with the name
     if not passphrase_fits(passphrase, found[1]):
         raise UserError(f"this is not the passphrase of {shown}; choose another name, or ask who has it")
     return found[0]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from schema.engine import database_file
+from schema.engine import database_file, resolve_url
 
 SECRET_NAME = "secret"
 PICTURE_BYTES = 512 << 20
@@ -33,6 +34,16 @@ class Settings:
     picture_bytes: int = PICTURE_BYTES
     base: str = ""
     secret: bytes = field(default_factory=lambda: secrets.token_bytes(32), repr=False)
+
+    @property
+    def audience(self) -> str:
+        """Which database a sign-in is good for; one folder, and one host name, may serve several."""
+        return hashlib.sha256(resolve_url(self.db).encode()).hexdigest()[:16]
+
+    @property
+    def cookie(self) -> str:
+        """Name of the cookie of local sign-in: cookies do not know ports, databases do differ."""
+        return f"lensmine_reviewer_{self.audience[:8]}"
 
 
 def default_picture_dir(db: str | None) -> Path:

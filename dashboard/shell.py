@@ -12,9 +12,8 @@ from typing import Any
 import streamlit as st
 
 from dashboard import store
-from dashboard.routes import COOKIE, COOKIE_PURPOSE, ENTER, LEAVE, TICKET_PURPOSE
+from dashboard.routes import COOKIE_PURPOSE, ENTER, LEAVE, TICKET_PURPOSE, name_of, pass_for
 from dashboard.settings import Settings, current
-from dashboard.signing import sign, unsign
 from dashboard.store import Reviewer
 from schema.engine import connect_engine
 from schema.errors import LensmineError, TransientError, UserError
@@ -166,14 +165,14 @@ def signed_in(settings: Settings) -> Reviewer | None:
             ("oidc", st.user.get("iss"), st.user.get("sub")),
             lambda: oidc_reviewer(settings, st.user.to_dict()),
         )
-    text = st.context.cookies.get(COOKIE)
+    text = st.context.cookies.get(settings.cookie)
     if not text:
         return None
     try:
-        who = unsign(settings.secret, COOKIE_PURPOSE, text)
+        name = name_of(settings, COOKIE_PURPOSE, text)
     except UserError:
         return None
-    return _kept(("local", who["name"]), lambda: _local(settings, who["name"]))
+    return _kept(("local", name), lambda: _local(settings, name))
 
 
 def _kept(key: tuple[Any, ...], find: Callable[[], Reviewer | None]) -> Reviewer | None:
@@ -214,7 +213,7 @@ def sign_in_form(settings: Settings) -> None:
         sent = st.form_submit_button("Sign in", type="primary")
     if sent:
         who = store.sign_in_locally(settings.db, name, passphrase)
-        ticket = sign(settings.secret, TICKET_PURPOSE, {"name": who.name, "at": int(time.time())})
+        ticket = pass_for(settings, TICKET_PURPOSE, who.name)
         base = f"/{settings.base}" if settings.base else ""
         go_to(f"{base}/{ENTER}?ticket={ticket}")
 

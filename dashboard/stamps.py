@@ -64,9 +64,14 @@ def scale(image: Array, style: StampStyle) -> Array:
     if style.residual:
         middle = float(np.median(good))
         reach = max(high - middle, 1e-12) / style.contrast
-        return np.clip(0.5 + 0.5 * (image - middle) / reach, 0.0, 1.0)
+        away = np.clip((image - middle) / reach, -1.0, 1.0)
+        return 0.5 + 0.5 * np.sign(away) * _stretched(np.abs(away), style)
     span = max(high - low, 1e-12) / style.contrast
-    x = np.clip((image - low) / span, 0.0, 1.0)
+    return _stretched(np.clip((image - low) / span, 0.0, 1.0), style)
+
+
+def _stretched(x: Array, style: StampStyle) -> Array:
+    """Values of 0 to 1 under the scaling asked for."""
     if style.scaling == "sqrt":
         return np.sqrt(x)
     if style.scaling == "log":

@@ -7,7 +7,10 @@ that runs away is stopped by ending the process, and because what it reads stays
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -18,6 +21,10 @@ from schema.errors import DataError, LensmineError, TransientError, UserError
 
 LIMIT_S = 30.0
 MOST_ROWS = 10_000
+STATISTICS = ("pg_statistic", "pg_statistic_ext_data")
+"""Tables of PostgreSQL that hold the most common values of every other."""
+RUNS_QUERIES = re.compile(r"\b(\w+_to_xml(?:schema|_and_xmlschema)?|ts_stat|ts_rewrite)\s*\(", re.IGNORECASE)
+"""Functions of PostgreSQL that run a text or read a table by name, of which the plan does not show the tables."""
 _CLASSES: dict[str, type[LensmineError]] = {c.__name__: c for c in (UserError, DataError, TransientError)}
 
 
@@ -113,11 +120,8 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
         stop.start()
         try:
             with driver_errors():
-                for name in _tables_read(conn, query) & set(asked["closed"]):
-                    raise UserError(
-                        f"table {name} is closed to reviewers, who must not see others' grades before giving"
-                        " theirs; an adjudicator may read it"
-                    )
+                if asked["closed"]:
+                    _refuse_closed(conn, query, {*asked["closed"], *STATISTICS})
                 return _fetch(conn, query, most)
         except Exception as exc:
             text = " ".join(str(exc).strip().split("\n")[:3])
@@ -133,11 +137,23 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
             stop.cancel()
 
 
+def _refuse_closed(conn: Any, query: str, closed: set[str]) -> None:
+    """Refuse a query whose plan reads a closed table, or calls what runs another query out of the plan's sight."""
+    why = "closed to reviewers, who must not see others' grades before giving theirs; an adjudicator may"
+    names, functions = _read_by(conn, query)
+    for name in sorted(names & closed):
+        raise UserError(f"table {name} is {why} read it")
+    for name in sorted(functions):
+        raise UserError(f"function {name} reads tables out of the plan's sight, and is {why} call it")
+
+
 def _lock_down(conn: Any) -> None:
     """Close every way around reading: files of the server, settings, and a transaction that could write."""
     raw = raw_of(conn)
     if conn.dialect.name == "duckdb":
         raw.execute("set enable_external_access = false")
+        # it would answer from a table's extremes, and leave the table out of the plan
+        raw.execute("set disabled_optimizers = 'statistics_propagation'")
         raw.execute("set lock_configuration = true")
     else:
         # once a query has run, PostgreSQL no longer lets a transaction be made read-write
@@ -160,17 +176,22 @@ def _interrupt(raw: Any) -> None:
             return
 
 
-def _tables_read(conn: Any, query: str) -> set[str]:
-    """Tables in the query's plan, views resolved."""
+def _read_by(conn: Any, query: str) -> tuple[set[str], set[str]]:
+    """Tables in the query's plan, views resolved, and functions there that run queries of their own."""
     raw = raw_of(conn)
     found: set[str] = set()
+    called: set[str] = set()
 
     def walk(node: Any) -> None:
         if isinstance(node, dict):
             for key, value in node.items():
                 if key in ("Relation Name", "Table") and isinstance(value, str):
                     found.add(value.rpartition(".")[2].strip('"'))
+                if key == "Function" and value == "PRAGMA_STORAGE_INFO":
+                    called.add(value.lower())
                 walk(value)
+        elif isinstance(node, str):
+            called.update(name.lower() for name in RUNS_QUERIES.findall(node))
         elif isinstance(node, list):
             for value in node:
                 walk(value)
@@ -182,19 +203,26 @@ def _tables_read(conn: Any, query: str) -> set[str]:
         for row in rows:
             walk(json.loads(row[-1]))
     else:
-        row = raw.execute(f"explain (format json) {query}", prepare=True).fetchone()
+        row = raw.execute(f"explain (verbose, format json) {query}", prepare=True).fetchone()
         walk(row[0] if not isinstance(row[0], str) else json.loads(row[0]))
-    return found
+    return found, called
 
 
 def _fetch(conn: Any, query: str, most: int) -> dict[str, Any]:
     raw = raw_of(conn)
-    # a statement that PostgreSQL prepares is a single one
-    cursor = raw.execute(query) if conn.dialect.name == "duckdb" else raw.execute(query, prepare=True)
+    if conn.dialect.name == "duckdb":
+        cursor = raw.execute(query)
+        rows = cursor.fetchmany(most + 1) if cursor.description is not None else []
+    else:
+        # row by row, so that a large answer is not held in memory; the protocol used takes a single statement
+        cursor = raw.cursor()
+        with contextlib.closing(cursor.stream(query)) as found:
+            rows = list(itertools.islice(found, most + 1))
+        if cursor.description is None:
+            cursor = raw.execute(query, prepare=True)  # no rows, so nothing to hold
     if cursor.description is None:
         raise UserError("the query returns no rows; the query box takes a select")
     names = [d[0] for d in cursor.description]
-    rows = cursor.fetchmany(most + 1)
     return {"names": names, "rows": [jsonable(list(r)) for r in rows[:most]], "cut": len(rows) > most}
 
 

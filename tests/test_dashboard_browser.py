@@ -20,6 +20,7 @@ from dashboard_browser import (
     shown,
 )
 
+from dashboard.settings import Settings
 from schema.engine import connect_engine
 
 pytestmark = [
@@ -354,7 +355,9 @@ def test_local_sign_in_is_bound_to_the_browser(chrome, db):
         board.start()
         open_review(page, board.url)  # the cookie outlives the server
         bo = chrome.new_context()
-        bo.add_cookies([{"name": "lensmine_reviewer", "value": "eyJuYW1lIjoiQWRhIn0.AAAA", "url": board.url}])
+        bo.add_cookies(
+            [{"name": Settings(db=db).cookie, "value": "eyJuYW1lIjoiQWRhIn0.AAAA", "url": board.url}]
+        )
         other = bo.new_page()
         other.set_default_timeout(WAIT_MS)
         other.goto(board.url)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import io
 import os
+import time
 import xml.etree.ElementTree as ET
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import numpy as np
 import pytest
@@ -15,11 +16,13 @@ from PIL import Image
 from dashboard import pictures
 from dashboard.objects import position_name
 from dashboard.pages.look import View
+from dashboard.routes import COOKIE_PURPOSE, MONTH_S, TICKET_PURPOSE, TICKET_S, name_of, pass_for
 from dashboard.settings import Settings, kept_secret
 from dashboard.signing import sign, unsign
 from dashboard.spectra import SpectrumStyle, draw_spectrum, draw_thumb, smoothed
 from dashboard.stamps import MISSING, SCALINGS, StampStyle, draw_stamp, scale, without_lens
 from dashboard.svg import nice_ticks
+from schema.engine import shard_root
 from schema.errors import DataError, UserError
 from schema.grid import wave_angstrom
 
@@ -74,6 +77,38 @@ def test_only_signed_recipes_are_drawn(settings):
             pictures.picture(settings, forged)
     with pytest.raises(UserError):
         unsign(settings.secret, "reviewer", sign(settings.secret, "ticket", {"name": "Ada"}))
+
+
+def test_a_sign_in_ends_and_is_good_for_one_database(settings, monkeypatch):
+    """A ticket found in a log signs nobody in, nor does the cookie of another database of the same server."""
+    ticket, cookie = (pass_for(settings, p, "Ada") for p in (TICKET_PURPOSE, COOKIE_PURPOSE))
+    assert name_of(settings, TICKET_PURPOSE, ticket) == name_of(settings, COOKIE_PURPOSE, cookie) == "Ada"
+    other = replace(settings, db="postgresql://reviewer@host/other")
+    assert other.cookie != settings.cookie
+    with pytest.raises(UserError, match="another database"):
+        name_of(other, COOKIE_PURPOSE, cookie)
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + TICKET_S + 10)
+    with pytest.raises(UserError, match="expired"):
+        name_of(settings, TICKET_PURPOSE, ticket)
+    assert name_of(settings, COOKIE_PURPOSE, cookie) == "Ada"
+    monkeypatch.setattr(time, "time", lambda: now + MONTH_S + 10)
+    with pytest.raises(UserError, match="expired"):
+        name_of(settings, COOKIE_PURPOSE, cookie)
+
+
+def test_a_shard_without_its_pixels_is_missing(settings):
+    folder = shard_root(settings.db) / "test-images"
+    (folder / "image.npy").unlink()
+    assert "test-images is missing" in (pictures.missing_shard(settings, "test-images") or "")
+
+
+@pytest.mark.parametrize("scaling", [s for s in SCALINGS if s != "linear"])
+def test_scalings_lift_the_faint_parts_of_a_residual_too(scaling):
+    residual = np.random.default_rng(0).normal(0, 1, (1, 32, 32))
+    plain, lifted = (scale(residual, StampStyle(scaling=s, residual=True)) for s in ("linear", scaling))
+    np.testing.assert_array_equal(np.sign(lifted - 0.5), np.sign(plain - 0.5))
+    assert np.abs(lifted - 0.5).mean() > 1.3 * np.abs(plain - 0.5).mean()
 
 
 def test_a_missing_shard_is_named(settings):

@@ -21,6 +21,7 @@ from dashboard_browser import (
 )
 from dashboard_data import write_search
 
+from dashboard.settings import Settings
 from schema.engine import connect_engine, upgrade
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(chromium() is None, reason=NO_CHROMIUM)]
@@ -102,7 +103,7 @@ def test_no_cookie_of_ones_own_making_signs_in(board):
         assert theirs
         other = chrome.new_context()
         forged = [{**c, "value": c["value"].replace(c["value"][20:24], "AAAA", 1)} for c in theirs]
-        local = {"name": "lensmine_reviewer", "value": "eyJuYW1lIjoiQWRhIn0.AAAA", "url": board.url}
+        local = {"name": Settings(db=board.db).cookie, "value": "eyJuYW1lIjoiQWRhIn0.AAAA", "url": board.url}
         other.add_cookies([*forged, local])
         page = other.new_page()
         page.set_default_timeout(WAIT_MS)

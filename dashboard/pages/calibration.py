@@ -27,7 +27,7 @@ SETTINGS = {
 CONSENSUS = """
 select consensus.* from consensus
 where not is_calibrator and ({mine})
-order by p_lens desc nulls last, target_id limit 2000
+order by p_lens desc nulls last, target_id
 """
 MINE = (
     "exists (select 1 from grade where grade.target_id = consensus.target_id and grade.reviewer_id = :r and"

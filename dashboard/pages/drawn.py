@@ -109,18 +109,20 @@ def _stamps(one: ReviewObject, look: View) -> None:
             "No cutouts of this object are in the database.</div>"
         )
         return
-    figures = []
+    figures, missing = [], {}  # one word a shard, not one a band
     for recipe, caption in stamp_recipes(one, look):
         gone = pictures.missing_shard(current(), recipe["shard"])
         if gone:
-            st.error(plain(f"The cutout {caption} cannot be shown: {gone}"))
-            break
+            missing[recipe["shard"]] = plain(f"The cutout {caption} cannot be shown: {gone}")
+            continue
         kind = "residual, " if look.residual else ""
         words = html.escape(f"Cutout {kind}{caption}", quote=True)
         figures.append(
             f"<figure><img class='lm-stamp' src='{pictures.address(current(), recipe)}' alt='{words}'>"
             f"<figcaption>{html.escape(kind + caption)}</figcaption></figure>"
         )
+    for words in missing.values():
+        st.error(words)
     if figures:
         size = "" if one.has_spectrum else " lm-large"
         st.html(f"<div class='lm-stamps lm-of{size}' data-target='{one.target_id}'>{''.join(figures)}</div>")

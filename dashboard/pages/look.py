@@ -44,7 +44,7 @@ class View:
             except ValueError:
                 continue
         view = cls(**known)
-        if view.scaling not in SCALINGS or view.smooth not in SMOOTHINGS or not 0.2 <= view.contrast <= 10:
+        if view.scaling not in SCALINGS or view.smooth not in SMOOTHINGS or not 0.5 <= view.contrast <= 5:
             return cls()
         return view
 
