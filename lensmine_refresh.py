@@ -252,11 +252,19 @@ def _lenses(config: RefreshConfig, changed: bool) -> dict[str, Any]:
     if len(files) < len(config.ingest.lenses):
         asked.append([])  # no path: the packaged catalogue
     done = [ingest_lenses(paths, config.db) for paths in asked]
+    n_files = sum(each.files for each in done)
+    rejected = sum(each.rejected + each.still_rejected for each in done)
+    if rejected == n_files:
+        raise DataError(
+            f"none of {n_files} catalogues of known lenses could be loaded: known lenses would be taken for "
+            "candidates; see: select path, reason from reject"
+        )
     changed = not all(each.nothing_new for each in done)
+    told = f", {rejected:,} {'catalogue' if rejected == 1 else 'catalogues'} rejected" if rejected else ""
     return {
         "files": [each.as_dict() for each in done],
         "changed": changed,
-        "text": f"{done[-1].lenses:,} known lenses",
+        "text": f"{done[-1].lenses:,} known lenses{told}",
     }
 
 

@@ -45,12 +45,16 @@ CATALOGUE_RANK = {"lenscat": 0, "masterlens": 1}
 
 @dataclass
 class LensSummary:
-    """What an ingest of lenses did; the keys of its JSON."""
+    """What an ingest of lenses did; the keys of its JSON.
+
+    ``still_rejected`` counts those of the unchanged files that were rejected before.
+    """
 
     files: int = 0
     loaded: int = 0
     unchanged: int = 0
     rejected: int = 0
+    still_rejected: int = 0
     names: int = 0
     lenses: int = 0
     reasons: Counter[str] = field(default_factory=Counter)
@@ -123,7 +127,7 @@ def _load_file(conn: sa.Connection, path: str, summary: LensSummary) -> bool:
     except Fault as fault:
         content_hash, size = content_hash or fault.content_hash, size or fault.size
         if had is not None and had == content_hash:
-            summary.unchanged += 1
+            _count_unchanged(conn, file_id, summary)
             return False
         summary.rejected += 1
         summary.reasons[fault.code] += 1
@@ -135,7 +139,7 @@ def _load_file(conn: sa.Connection, path: str, summary: LensSummary) -> bool:
         load_files(conn, failed)
         return False
     if read is None:
-        summary.unchanged += 1
+        _count_unchanged(conn, file_id, summary)
         return False
     rows = _name_rows(read, file_id)
     keys = set(rows["lens_name_id"].to_pylist())
@@ -156,6 +160,12 @@ def _load_file(conn: sa.Connection, path: str, summary: LensSummary) -> bool:
     summary.loaded += 1
     summary.reasons.update(n.code for n in read.notes)
     return True
+
+
+def _count_unchanged(conn: sa.Connection, file_id: int, summary: LensSummary) -> None:
+    whole_file = "select 1 from reject where source_file_id = :f and fatal and row_index is null limit 1"
+    summary.unchanged += 1
+    summary.still_rejected += conn.execute(sa.text(whole_file), {"f": file_id}).first() is not None
 
 
 def _name_rows(read: LensFile, file_id: int) -> pa.Table:

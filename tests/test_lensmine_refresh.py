@@ -12,7 +12,7 @@ from lensmine_config import ExportSettings, IngestSettings, RefreshConfig, Score
 from lensmine_refresh import only_one, refresh
 from lensmine_status import collect_status
 from schema.engine import connect_engine
-from schema.errors import TransientError, UserError
+from schema.errors import DataError, TransientError, UserError
 from schema.tables import job, spec_obj, spectrum
 from scoring.mock_population import MockRecipe
 from scoring.mocksurvey import MockSurvey, load_truth, write_mock_survey
@@ -114,3 +114,20 @@ def test_refresh_that_was_killed_is_marked_by_the_next(config: RefreshConfig) ->
         refresh(replace(config, ingest=IngestSettings(sdss=("/no/such/file.fits",))))
     assert [row["status"] for row in jobs(config.db)] == ["failed", "failed"]
     assert jobs(config.db)[0]["message"] == "killed"
+
+
+def test_rejected_lens_catalogues_are_told(config: RefreshConfig, survey: MockSurvey, tmp_path: Path) -> None:
+    """None could be read: an error, as every known lens would become a candidate; some: their number."""
+    wrong = tmp_path / "lenses.csv"
+    wrong.write_text("a,b\n1,2\n")
+    settings = replace(config, score=replace(config.score, models=()), export=ExportSettings(candidates=()))
+    for _ in range(2):  # also when it is as it was
+        with pytest.raises(DataError, match="none of 1 catalogues of known lenses"):
+            refresh(replace(settings, ingest=IngestSettings(lenses=(str(wrong),))))
+    done = refresh(replace(settings, ingest=IngestSettings(lenses=(str(survey.lenses), str(wrong)))))
+    assert done["lenses"]["text"].endswith("known lenses, 1 catalogue rejected")
+    assert "1 catalogue rejected" in done["message"]
+    assert config.db is not None
+    assert [row["exit_code"] for row in jobs(config.db)] == [65, 65, 0]
+    again = refresh(replace(settings, ingest=IngestSettings(lenses=(str(survey.lenses), str(wrong)))))
+    assert again["status"] == "nothing-to-do"
