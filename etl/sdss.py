@@ -188,8 +188,8 @@ class Ingest:
     def _commit(self, batch: Batch, kind: str = "spec") -> None:
         """Load what a batch holds, in one transaction, then read what it put off."""
         if batch.files:
+            self._open_job()
             with self.engine.begin() as conn:
-                self._open_job(conn)
                 self.changed.append(load_batch(conn, batch, kind))
         if batch.settled:
             with self.engine.begin() as conn:
@@ -260,8 +260,8 @@ class Ingest:
 
     def _load_catalogue(self, loader: CatalogueLoader) -> None:
         """One transaction for the whole table."""
+        self._open_job()
         with self.engine.begin() as conn:
-            self._open_job(conn)
             batch, n_rows, changed = loader.load(conn)
         self.positions = None if self.changed else loader.positions
         self.changed.append(changed)
@@ -298,8 +298,8 @@ class Ingest:
     def _finish(self, unfinished: bool) -> None:
         if not self.job_id and not unfinished:
             return
+        self._open_job()
         with self.engine.begin() as conn:
-            self._open_job(conn)
             changed = None if unfinished else np.concatenate([np.empty(0, np.int64), *self.changed])
             alone = self.positions if len(self.changed) == 1 and not unfinished else None
             self.summary.regrouped = group_epochs(conn, changed, alone)
@@ -309,13 +309,17 @@ class Ingest:
             conn.execute(left.values(status="failed", message="stopped before its end"))
             self._close_job(conn, "done", 0, f"{self.summary.loaded} of {self.summary.files} files loaded")
 
-    def _open_job(self, conn: sa.Connection) -> None:
-        """Tell the database that rows come in whose epochs are not found yet."""
+    def _open_job(self) -> None:
+        """Tell the database that rows come in whose epochs are not found yet.
+
+        In a transaction of its own: that of the first rows may be rolled back and others follow.
+        """
         if self.job_id:
             return
         self.job_id = new_run_id()
         row = {"job_id": self.job_id, "command": "ingest", "status": "running", "started_at": now()}
-        upsert_rows(conn, job, [row], key=["job_id"])
+        with self.engine.begin() as conn:
+            upsert_rows(conn, job, [row], key=["job_id"])
 
     def _close_job(self, conn: sa.Connection, status: str, exit_code: int, message: str) -> None:
         summary = {k: v for k, v in self.summary.as_dict().items() if k not in ("seconds", "files_per_s")}
