@@ -40,11 +40,13 @@ class Shown:
     since: float = field(default_factory=time.monotonic)
     revealed: bool = False
     done: bool = False
+    returned: bool = False
+    """Whether the reviewer went back to it."""
 
 
 @dataclass
 class Step:
-    """One object that was on screen before: what back and undo return to."""
+    """One object that was on screen before: what back and undo return to, oldest first."""
 
     target_id: int
     grade_id: int | None = None
@@ -74,6 +76,8 @@ class ReviewSession:
         self.order: Order = load_order(db, spec)
         self.current: Shown | None = None
         self.history: list[Step] = []
+        self._at = 0
+        """Place in the history that back has come to; its length while nobody went back."""
         self._objects: OrderedDict[int, ReviewObject] = OrderedDict()
         self._lock = threading.Lock()
         self.acting = threading.RLock()
@@ -129,7 +133,7 @@ class ReviewSession:
         else:
             self._pool = []
         for row in reversed(store.last_grades(conn, self.reviewer.reviewer_id)):
-            self.history.append(Step(int(row["target_id"]), int(row["grade_id"]), str(row["grade"])))
+            self._passed(Step(int(row["target_id"]), int(row["grade_id"]), str(row["grade"])))
 
     @property
     def blind(self) -> bool:
@@ -274,9 +278,14 @@ class ReviewSession:
         grade_id = store.save_grade(self.db, self.reviewer.reviewer_id, given)
         self.n_given += 1
         self.mine[target_id] = letter
-        self.history.append(Step(target_id, grade_id, letter))
-        del self.history[:-KEEP_HISTORY]
+        self._passed(Step(target_id, grade_id, letter))
         return grade_id
+
+    def _passed(self, step: Step) -> None:
+        """Remember what was done last; grades of an object stay for undo, one look at it is enough."""
+        kept = [s for s in self.history if s.grade_id is not None or s.target_id != step.target_id]
+        self.history = [*kept, step][-KEEP_HISTORY:]
+        self._at = len(self.history)
 
     def _models(self, target_id: int) -> dict[str, Any]:
         with self._lock:
@@ -287,33 +296,79 @@ class ReviewSession:
     def skip(self, token: str) -> None:
         """Go on without a grade; the object comes again after a reload."""
         if self.current is not None and self.current.token == token:
-            self.history.append(Step(self.current.target_id))
+            here = self.current.target_id
+            if not self.current.returned or all(s.target_id != here for s in self.history):
+                self._passed(Step(here))
+            self._at = len(self.history)
             self.advance()
 
+    @property
+    def can_undo(self) -> bool:
+        """Whether a grade is left that undo would take back."""
+        return self._undoable() is not None
+
+    @property
+    def can_go_back(self) -> bool:
+        """Whether there is an object before the one on screen."""
+        return self._before() is not None
+
+    def _undoable(self) -> Step | None:
+        """The grade of the object on screen, if the reviewer went back to it; else the last one."""
+        steps = [s for s in self.history if s.grade_id is not None]
+        on = self.current
+        if on is not None and on.returned and not on.done:
+            steps.sort(key=lambda s: s.target_id == on.target_id)  # stable: latest first otherwise
+        return steps[-1] if steps else None
+
     def undo(self) -> str | None:
-        """Take the last grade back and show its object; the grade taken back, None when there is none."""
-        while self.history:
-            step = self.history.pop()
-            if step.grade_id is None:
+        """Take a grade back and show its object; the grade taken back, None when there is none.
+
+        It is that of the object on screen when the reviewer went back to it, else the last one. An earlier
+        grade of the same object counts again then, and is the next to be taken back.
+        """
+        while (step := self._undoable()) is not None and step.grade_id is not None:
+            taken = store.take_back(self.db, self.reviewer.reviewer_id, step.grade_id)
+            place = self.history.index(step)
+            self.history.remove(step)
+            if taken is None:  # taken back elsewhere
+                self._at = min(self._at, len(self.history))
                 continue
-            if store.take_back(self.db, self.reviewer.reviewer_id, step.grade_id) is None:
-                continue
-            self.mine.pop(step.target_id, None)
+            self._stands(taken, place)
             self._return(step.target_id)
             return step.grade
         return None
 
+    def _stands(self, taken: store.TakenBack, place: int) -> None:
+        """Remember which grade of an object counts after another was taken back."""
+        self._at = place
+        if taken.grade is None:
+            self.mine.pop(taken.target_id, None)
+            return
+        self.mine[taken.target_id] = taken.grade
+        if all(s.grade_id != taken.grade_id for s in self.history):
+            self.history.insert(place, Step(taken.target_id, taken.grade_id, taken.grade))
+
     def back(self) -> bool:
         """Show the object before, with its grade; a new grade takes that one's place."""
-        if not self.history:
+        place = self._before()
+        if place is None:
             return False
-        self._return(self.history.pop().target_id)
+        self._at = place
+        self._return(self.history[place].target_id)
         return True
+
+    def _before(self) -> int | None:
+        """Place in the history of the object before the one on screen; each object where it was last."""
+        seen = {s.target_id for s in self.history[self._at :]}
+        if self.current is not None and not self.current.done:
+            seen.add(self.current.target_id)
+        return next((k for k in reversed(range(self._at)) if self.history[k].target_id not in seen), None)
 
     def _return(self, target_id: int) -> None:
         if self.current is not None and not self.current.done:
             self._put_back(self.current.target_id)
-        self.current = Shown(target_id)
+        self.current = self._show(target_id)
+        self.current.returned = True
 
     def _put_back(self, target_id: int) -> None:
         """Let an object come again, as the next one."""

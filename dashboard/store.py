@@ -94,21 +94,35 @@ def save_grade(db: str | None, reviewer_id: int, given: Grade) -> int:
     return grade_id
 
 
-def take_back(db: str | None, reviewer_id: int, grade_id: int) -> int | None:
-    """Take a grade of this reviewer back; returns its target, or None when it does not stand any more."""
+@dataclass(frozen=True)
+class TakenBack:
+    """Target of a grade that was taken back, and the earlier grade that counts again, if there is one."""
 
-    def work(conn: sa.Connection) -> int | None:
-        mine = (
-            (grade.c.grade_id == grade_id)
-            & (grade.c.reviewer_id == reviewer_id)
-            & grade.c.undone_at.is_(None)
-        )
-        target_id = conn.execute(sa.select(grade.c.target_id).where(mine)).scalar()
-        if target_id is not None:
-            conn.execute(grade.update().where(mine).values(undone_at=now()))
-        return target_id
+    target_id: int
+    grade_id: int | None = None
+    grade: str | None = None
+
+
+def take_back(db: str | None, reviewer_id: int, grade_id: int) -> TakenBack | None:
+    """Take a grade of this reviewer back; None when it does not stand any more."""
+
+    def work(conn: sa.Connection) -> TakenBack | None:
+        mine = (grade.c.reviewer_id == reviewer_id) & grade.c.undone_at.is_(None)
+        one = mine & (grade.c.grade_id == grade_id)
+        found = conn.execute(sa.select(grade.c.target_id, _is_verdict()).where(one)).first()
+        if found is None:
+            return None
+        conn.execute(grade.update().where(one).values(undone_at=now()))
+        of_target = mine & (grade.c.target_id == found[0]) & (_is_verdict() == found[1])
+        query = sa.select(grade.c.grade_id, grade.c.grade).where(of_target)
+        left = conn.execute(query.order_by(grade.c.graded_at.desc(), grade.c.grade_id.desc())).first()
+        return TakenBack(int(found[0]), *(left or (None, None)))
 
     return writing(db, work)
+
+
+def _is_verdict() -> sa.ColumnElement[bool]:
+    return sa.func.coalesce(grade.c.is_adjudication, sa.false())
 
 
 def last_grades(conn: sa.Connection, reviewer_id: int, limit: int = 50) -> list[dict[str, Any]]:

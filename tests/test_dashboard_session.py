@@ -13,7 +13,7 @@ from dashboard.queues import QueueSpec, forget_orders, load_order, mixed
 from dashboard.session import ReviewSession
 from dashboard.store import Grade
 from schema.engine import connect_engine
-from schema.errors import UserError
+from schema.errors import LensmineError, UserError
 
 IMAGES = QueueSpec(source="image_candidate", model="first")
 
@@ -32,6 +32,21 @@ def ada(db, search):
 def set_value(db, name, value):
     with connect_engine(db).begin() as conn:
         conn.execute(sa.text("update cut_setting set value = :v where name = :n"), {"v": value, "n": name})
+
+
+def standing(db):
+    query = sa.text("select target_id, grade from current_grade")
+    with connect_engine(db, read_only=True).connect() as conn:
+        return {int(t): g for t, g in conn.execute(query)}
+
+
+def graded(db, who, letters, spec=IMAGES):
+    """A session in which these were given, and their targets."""
+    session, seen = ReviewSession(db, who, spec), []
+    for letter in letters:
+        seen.append(session.current.target_id)
+        session.grade(session.current.token, letter)
+    return session, seen
 
 
 def test_order_by_probability_shuffle_and_spread(db, search):
@@ -98,9 +113,63 @@ def test_grade_back_undo_and_skip(db, search, ada):
     assert session.mine == {first.target_id: "C"}
     assert session.undo() == "C"
     assert session.current.target_id == first.target_id
-    assert session.mine == {}
+    assert session.mine == {first.target_id: "A"}  # the first thought counts again
+    assert standing(db) == {first.target_id: "A"}
+    assert session.undo() == "A"
+    assert session.mine == standing(db) == {}
+    assert session.undo() is None
     session.skip(session.current.token)
     assert session.current.target_id in (second.target_id, third.target_id)
+
+
+def test_undo_takes_back_the_grade_on_screen_first(db, search, ada):
+    session, (one, two) = graded(db, ada, "AB")
+    ahead = session.current.target_id
+    session.back()
+    assert session.current.target_id == two
+    assert session.undo() == "B"
+    assert session.current.target_id == two
+    assert standing(db) == session.mine == {one: "A"}
+    session.grade(session.current.token, "C")
+    assert session.current.target_id == ahead
+    session.back()
+    session.back()
+    assert session.current.target_id == one
+    session.skip(session.current.token)
+    assert session.current.target_id == ahead
+    assert [session.undo() for _ in range(3)] == ["C", "A", None]  # what was gone back through is not lost
+
+
+def test_undo_of_an_object_that_the_queue_shows_again_takes_the_last_grade(db, search, ada):
+    every = QueueSpec("image_candidate", "first", hide_graded=False, hide_enough=False)
+    _, (one, two) = graded(db, ada, "AB", every)
+    session = ReviewSession(db, ada, every)
+    session.grade(session.current.token, "C")
+    assert session.current.target_id == two  # graded before, and come again by the queue
+    assert session.undo() == "C"
+    assert standing(db) == {one: "A", two: "B"}
+
+
+def test_back_reaches_what_was_undone_and_then_skipped(db, search, ada):
+    session, (one, two) = graded(db, ada, "AB")
+    session.undo()
+    session.skip(session.current.token)
+    assert session.back()
+    assert session.current.target_id == two
+    assert session.back()
+    assert session.current.target_id == one
+    assert not session.can_go_back
+
+
+def test_an_undo_that_fails_can_be_pressed_again(db, search, ada):
+    session, (one, two) = graded(db, ada, "AB")
+    session.db = db.replace("test_", "gone_") if db.startswith("postgresql") else f"{db}.gone"
+    with pytest.raises((LensmineError, sa.exc.SQLAlchemyError)):
+        session.undo()
+    session.db = db
+    assert session.mine == {one: "A", two: "B"}
+    assert session.undo() == "B"
+    assert standing(db) == {one: "A"}
 
 
 def test_a_late_key_grades_nothing(db, search, ada):

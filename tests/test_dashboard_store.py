@@ -41,13 +41,22 @@ def test_a_token_is_one_grade(db, search):
 
 def test_a_later_grade_supersedes_and_undo_brings_the_earlier_back(db, search):
     ada = store.ensure_reviewer(db, "Ada")
-    store.save_grade(db, ada.reviewer_id, Grade(search.ids[0], "B", "t1"))
+    first = store.save_grade(db, ada.reviewer_id, Grade(search.ids[0], "B", "t1"))
     second = store.save_grade(db, ada.reviewer_id, Grade(search.ids[0], "X", "t2"))
     assert rows(db, "select grade, grade_value from current_grade") == [("X", 0)]
-    assert store.take_back(db, ada.reviewer_id, second) == search.ids[0]
+    taken = store.take_back(db, ada.reviewer_id, second)
+    assert (taken.target_id, taken.grade_id, taken.grade) == (search.ids[0], first, "B")
     assert store.take_back(db, ada.reviewer_id, second) is None
     assert rows(db, "select grade, grade_value from current_grade") == [("B", 2)]
     assert rows(db, "select count(*) from grade") == [(2,)]
+
+
+def test_a_verdict_taken_back_does_not_bring_a_grade_back(db, search):
+    ada = store.ensure_reviewer(db, "Ada")
+    store.save_grade(db, ada.reviewer_id, Grade(search.ids[0], "B", "t1"))
+    verdict = store.save_grade(db, ada.reviewer_id, Grade(search.ids[0], "X", "t2", is_adjudication=True))
+    assert store.take_back(db, ada.reviewer_id, verdict) == store.TakenBack(search.ids[0])
+    assert rows(db, "select grade from current_grade") == [("B",)]
 
 
 def test_nobody_takes_back_the_grade_of_another(db, search):

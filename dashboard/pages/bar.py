@@ -32,7 +32,7 @@ _bar = st.components.v2.component(
 def show_bar(session: ReviewSession, one: ReviewObject | None, on: Shown | None) -> None:
     """Name and buttons in one element, so that both change at once; a late key cannot grade the next."""
     given = session.mine.get(on.target_id) if on else None
-    able = {"undo": bool(session.history), "back": bool(session.history)}
+    able = {"undo": session.can_undo, "back": session.can_go_back}
     buttons = [(g, f"{g} {MEANING[g]}", k, k) for g, k in KEYS.items()] + list(OTHERS)
     _bar(
         data={
