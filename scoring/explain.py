@@ -66,6 +66,10 @@ def explain(db: str | None, text: str, model: str | None = None) -> dict[str, An
         of_images = {m["model_id"] for m in query_rows(conn, IMAGE_MODELS)}
         models = [m for m in models if model in (None, m["name"]) and m["model_id"] not in of_images]
         scores = query_rows(conn, _SCORES, t=target_id)
+        of_name: dict[str, dict[str, Any]] = {}  # the last score by each model, whatever its version
+        for row in scores:  # newest first
+            if _is_current(row):
+                of_name.setdefault(row["model"], row)
         cuts = {
             r["model_id"]: r
             for r in query_rows(conn, "select * from hit_cut where target_id = :t", t=target_id)
@@ -87,7 +91,10 @@ def explain(db: str | None, text: str, model: str | None = None) -> dict[str, An
         injection = _row(conn, "select * from injection where target_id = :t", t=target_id)
         lenses = query_rows(conn, _LENSES, t=target_id, reach=LENS_REACH_ARCSEC)
         verdicts = [
-            _verdict(conn, target, m, scores, cuts.get(m["model_id"]), fits, setting, names) for m in models
+            _verdict(
+                conn, target, m, scores, cuts.get(m["model_id"]), fits, setting, names, of_name.get(m["name"])
+            )
+            for m in models
         ]
     return {
         "target": target,
@@ -120,12 +127,13 @@ where spectrum.target_id = :t
 order by spectrum.is_primary desc, spectrum.spectrum_id
 """
 _SCORES = """
-select score.model_id, score.spectrum_id, score.run_id, score.probability, score.wave_angstrom, score.snr,
+select score.model_id, model.name as model, model.weights_hash, score.spectrum_id, score.run_id, score.probability, score.wave_angstrom, score.snr,
     score.z_used, score.content_hash, spectrum.content_hash as content_hash_now,
     spectrum.is_primary, spec_obj.z as z_now,
     selection.name as selection, selection.version as selection_version, scoring_run.backend,
     scoring_run.precision, scoring_run.device, scoring_run.started_at
 from score
+inner join model on model.model_id = score.model_id
 left join spectrum on spectrum.spectrum_id = score.spectrum_id
 left join spec_obj on spec_obj.target_id = score.target_id
 left join scoring_run on scoring_run.run_id = score.run_id
@@ -160,6 +168,7 @@ def _verdict(
     fits: dict[int, dict[str, Any]],
     setting: dict[str, float],
     names: dict[int, str],
+    last: dict[str, Any] | None,
 ) -> dict[str, Any]:
     """What one model made of the target, and where it was dropped."""
     mine = [s for s in scores if s["model_id"] == model["model_id"]]
@@ -170,6 +179,9 @@ def _verdict(
         "first_failed_cut": None, "first_failed_cut_published": None, "steps": [], "fit": None,
     }  # fmt: skip
     if cut is None:
+        if mine and last is not None and last["run_id"] > mine[0]["run_id"]:
+            since = f"other weights of {model['name']}, {last['weights_hash'][:12]}, scored it since"
+            return {**row, "verdict": "superseded", "reason": since}
         verdict, reason = _no_hit(target, model, mine)
         return {**row, "verdict": verdict, "reason": reason}
     row["score"] = next(s for s in mine if s["run_id"] == cut["run_id"])
@@ -182,6 +194,12 @@ def _verdict(
         return {**row, "verdict": "candidate", "reason": "no cut drops it"}
     step = next(s for s in steps if s.step == failed)
     return {**row, "verdict": f"dropped by {failed}", "reason": f"{step.found}; asked: {step.asked}"}
+
+
+def _is_current(score: dict[str, Any]) -> bool:
+    """Whether a score is of the pixels and the redshift that now stand."""
+    same = score["content_hash"] == score["content_hash_now"] and score["z_used"] == score["z_now"]
+    return bool(same and score["is_primary"])
 
 
 def _no_hit(target: dict[str, Any], model: dict[str, Any], mine: list[dict[str, Any]]) -> tuple[str, str]:

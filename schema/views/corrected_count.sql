@@ -3,6 +3,7 @@
 -- count of found ones says how many there are that cannot be found. Candidates that are no lenses are counted as found
 -- at stages scored and cut; at stage graded people have turned them down. Candidates are those of the instrument that
 -- was simulated; one whose catalogue lacks the parameter is in no bin, and a band that phot_obj lacks has none.
+-- What another version of the model has scored since is that version's to count, as in views hit and image_candidate.
 with bin as (
     select
         cell_id,
@@ -67,6 +68,18 @@ image_found as (
             image_candidate.target_id = current_image_score.target_id
             and image_candidate.model_id = current_image_score.model_id
     left join accepted on accepted.target_id = current_image_score.target_id
+    where
+        not exists (
+            select 1
+            from image_score as later
+            inner join model as version on version.model_id = later.model_id
+            inner join model as mine on mine.name = version.name
+            where
+                mine.model_id = current_image_score.model_id
+                and later.cutout_id = current_image_score.cutout_id
+                and later.run_id > current_image_score.run_id
+                and later.content_hash = current_image_score.content_hash
+        )
 ),
 
 image_value as (

@@ -1,4 +1,5 @@
--- One row per hit: target and model whose current score reaches the model's threshold.
+-- One row per hit: target and model whose current score reaches the model's threshold. Of the versions of a model
+-- (other weights, precision or preprocessing under one name) the one that scored the spectrum last speaks for it.
 -- Sky fibres and further epochs of an object that has a primary one are left out (Li et al. 2018, section 4).
 -- The scores that reach it are taken first and shown to be current after: one in a thousand is a hit. "Current"
 -- stands in a case so that PostgreSQL does not multiply the odds of three equalities, expect no row and loop.
@@ -29,9 +30,10 @@ where
     and not exists (
         select 1
         from score as later
+        inner join model as version on version.model_id = later.model_id
         where
             later.spectrum_id = score.spectrum_id
-            and later.model_id = score.model_id
+            and version.name = model.name
             and later.run_id > score.run_id
             and later.content_hash = score.content_hash
             and later.z_used is not distinct from score.z_used

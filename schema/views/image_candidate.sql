@@ -1,5 +1,6 @@
 -- One row per image candidate: a cutout whose current score reaches the model's threshold, with its photometry and
--- the known lens nearby. Known lenses stay in, marked: people look for new ones, and check that old ones are found.
+-- the known lens nearby. Of the versions of a model the one that scored the cutout last speaks for it. Known lenses
+-- stay in, marked: people look for new ones, and check that old ones are found.
 with known as (
     select
         target_id,
@@ -42,5 +43,16 @@ inner join target on target.target_id = current_image_score.target_id
 inner join cutout on cutout.cutout_id = current_image_score.cutout_id
 left join phot_obj on phot_obj.target_id = target.target_id
 left join known on known.target_id = target.target_id and known.nearness = 1
-where current_image_score.probability >= model.threshold
+where
+    current_image_score.probability >= model.threshold
+    and not exists (
+        select 1
+        from image_score as later
+        inner join model as version on version.model_id = later.model_id
+        where
+            later.cutout_id = current_image_score.cutout_id
+            and version.name = model.name
+            and later.run_id > current_image_score.run_id
+            and later.content_hash = current_image_score.content_hash
+    )
 ;

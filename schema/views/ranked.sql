@@ -1,4 +1,5 @@
--- One row per target and model that scored it, spectra and images alike, with its place in the model's list.
+-- One row per target and model version that scored it, spectra and images alike, with its place in the version's list:
+-- the rounds of a mining campaign are versions of one model, and go on from the list of the one before.
 -- Place 1 is the highest probability; equal probabilities share the mean of their places, so a model that gives all
 -- targets one value ranks none of them. Ordinality is the share of the list above or at that place (Pourrahmani 2019,
 -- section 4.6, counts from the other end).

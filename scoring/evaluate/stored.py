@@ -34,8 +34,24 @@ select
     current_score.wave_angstrom as found_angstrom
 from injection
 inner join current_score on current_score.target_id = injection.target_id
-where current_score.model_id = :model_id
+where current_score.model_id = :model_id and not exists (
+    select 1 from current_score as later
+    inner join model as version on version.model_id = later.model_id
+    where later.spectrum_id = current_score.spectrum_id and version.name = :name
+        and later.run_id > current_score.run_id
+)
 order by injection.target_id
+"""
+"""What another version has scored since is left out, as it is in the cuts."""
+
+VERSION = """
+select model.model_id, model.threshold
+from current_score
+inner join injection on injection.target_id = current_score.target_id
+inner join model on model.model_id = current_score.model_id
+where model.name = :name
+order by current_score.run_id desc
+limit 1
 """
 
 CUTS = """
@@ -54,7 +70,7 @@ def evaluate_stored(db: str | None, model_name: str) -> Evaluation:
     db : str or None
         Database URL or path.
     model_name : str
-        A registered model; of several versions in the database the one that scored last.
+        A registered model; of several versions in the database the one that scored simulated targets last.
 
     Returns
     -------
@@ -70,7 +86,10 @@ def evaluate_stored(db: str | None, model_name: str) -> Evaluation:
     """
     with connect_engine(db, read_only=True).connect() as conn:
         model_id, threshold = latest_version(conn, model_name)
-        scored = read_frame(conn, SCORED, model_id=model_id)
+        last = conn.execute(sa.text(VERSION), {"name": model_name}).first()
+        if last is not None:  # a later run of another version may have been about other targets
+            model_id, threshold = int(last[0]), float(last[1])
+        scored = read_frame(conn, SCORED, model_id=model_id, name=model_name)
         if scored.empty or not scored.is_lens.any():
             raise UserError(
                 f"{model_name} has scored no simulated lens in this database; make some with: lensmine "

@@ -22,7 +22,7 @@ SOURCE = ("source_mag", "source_x_arcsec", "source_y_arcsec", "source_r_eff_arcs
 _IMAGE = """
     select target.native_id, injection.z_lens, injection.z_source, injection.recipe, {columns},
         injection_lens.band, injection_lens.weight, cutout.instrument, score.probability,
-        candidate.target_id is not null as passed,
+        coalesce(score.probability >= model.threshold, false) as passed,
         {grades}
     from target
     inner join injection on injection.target_id = target.target_id and injection.is_lens
@@ -30,14 +30,20 @@ _IMAGE = """
     left join cutout on cutout.target_id = target.target_id and cutout.is_primary
     left join current_image_score as score
         on score.target_id = target.target_id and score.model_id = {model_id}
-    left join image_candidate as candidate
-        on candidate.target_id = target.target_id and candidate.model_id = {model_id}
+    left join model on model.model_id = score.model_id
     left join consensus on consensus.target_id = target.target_id
     where target.target_id in (select target_id from selectable where {where})
 """
 _SPECTRUM = """
     select target.native_id, injection.recipe, {columns}, score.probability,
         candidate.target_id is not null as passed,
+        exists (
+            select 1
+            from current_score as later
+            inner join model as version on version.model_id = later.model_id
+            inner join model as mine on mine.name = version.name and mine.model_id = {model_id}
+            where later.spectrum_id = score.spectrum_id and later.run_id > score.run_id
+        ) as superseded,
         {grades}
     from target
     inner join injection on injection.target_id = target.target_id and injection.is_lens
@@ -109,6 +115,12 @@ def read_outcomes(
         For stage scored.
     where : str
         Checked predicate.
+
+    Raises
+    ------
+    UserError
+        When the cuts are asked of spectra that another version of the model has scored since: they are
+        applied to what its last version says.
     """
     names = tuple(a.name for a in (IMAGING if modality == "image" else SPECTRAL))
     if modality == "image":
@@ -121,6 +133,12 @@ def read_outcomes(
     )
     with connect_engine(db, read_only=True).connect() as conn:
         frame = _read(conn, sql)
+    if stage != "scored" and "superseded" in frame and frame["superseded"].any():
+        raise UserError(
+            f"another version of the model has scored {int(frame['superseded'].sum())} of the injected lenses "
+            f"since, and stage {stage!r} asks for candidates of the last one; measure that version, or "
+            "stage scored"
+        )
     probability = frame["probability"].to_numpy(dtype=float)
     passed = frame["passed"].to_numpy(dtype=bool)
     n = len(frame)

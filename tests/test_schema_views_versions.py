@@ -1,0 +1,151 @@
+"""Two versions of one model in a database: the lists hold what each object's last version said."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from search_rows import MODEL, Search, good_fit
+
+from schema.engine import read_frame
+from schema.errors import UserError
+from schema.tables import cutout, image_score, metadata, model, scoring_run, target
+from schema.upsert import insert_rows
+
+NEWER, OTHER = 8, 9
+
+
+def version(model_id: int, name: str = "m", threshold: float = 0.5) -> dict[str, Any]:
+    return {
+        "model_id": model_id, "name": name, "preprocessing_hash": "p", "weights_hash": f"w{model_id}",
+        "threshold": threshold,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def search(db: str) -> Search:
+    made = Search(db)
+    made.rows["model"] += [version(NEWER), version(OTHER, "other")]
+    made.rows["scoring_run"] += [
+        {"run_id": 2, "model_id": NEWER, "status": "done"},
+        {"run_id": 3, "model_id": OTHER, "status": "done"},
+    ]
+    return made
+
+
+def again(search: Search, target_id: int, model_id: int, run_id: int, probability: float) -> None:
+    """The spectrum of a target scored by another version, with a fit of its own."""
+    was = next(s for s in search.rows["score"] if s["target_id"] == target_id)
+    search.rows["score"].append({**was, "model_id": model_id, "run_id": run_id, "probability": probability})
+    fit = good_fit(target_id, was["wave_angstrom"], model_id=model_id, fit_id=10_000 * model_id + target_id)
+    search.rows["line_fit"].append(fit)
+
+
+def pairs(search: Search, view: str) -> list[tuple[int, int]]:
+    with search.engine.connect() as conn:
+        frame = read_frame(conn, f"select target_id, model_id from {view} order by target_id, model_id")
+    return [(int(t), int(m)) for t, m in zip(frame.target_id, frame.model_id, strict=True)]
+
+
+def test_a_target_is_listed_once_by_the_version_that_scored_it_last(search: Search) -> None:
+    for k, wave in enumerate((4100.0, 4200.0, 4300.0, 4400.0), 1):
+        search.hit(k, wave)
+    again(search, 1, NEWER, 2, 0.8)  # found by both
+    again(search, 2, NEWER, 2, 0.1)  # a false candidate of the older weights
+    again(search, 3, OTHER, 3, 0.8)  # another model is no version of this one
+    search.write()
+    listed = [(1, NEWER), (3, MODEL), (3, OTHER), (4, MODEL)]
+    for view in ("hit", "hit_fit", "hit_cut", "candidate"):
+        assert pairs(search, view) == listed, view
+
+
+def test_a_later_score_of_other_pixels_supersedes_nothing(search: Search) -> None:
+    search.hit(1, 4100.0)
+    again(search, 1, NEWER, 2, 0.1)
+    search.rows["score"][-1]["content_hash"] = "pixels that were replaced since"
+    search.hit(2, 4200.0)
+    again(search, 2, NEWER, 2, 0.1)
+    search.rows["score"][-1]["z_used"] = 0.1
+    search.write()
+    assert pairs(search, "candidate") == [(1, MODEL), (2, MODEL)]
+
+
+def test_attrition_counts_every_target_once(search: Search) -> None:
+    for k, wave in enumerate((4100.0, 4200.0, 4300.0), 1):
+        search.hit(k, wave, lens=k == 1)
+    again(search, 1, NEWER, 2, 0.8)
+    again(search, 2, NEWER, 2, 0.1)
+    search.write()
+    with search.engine.connect() as conn:
+        rows = read_frame(conn, "select * from attrition where step = 'hit' order by model_id")
+    assert list(rows.model_id) == [MODEL, NEWER]
+    assert list(rows.n_in) == [1, 2]
+    assert list(rows.n_out) == [1, 1]
+    assert list(rows.n_in_injected) == [0, 1]
+
+
+def test_images_are_listed_by_the_last_version_and_ranked_by_each(search: Search) -> None:
+    with search.engine.begin() as conn:
+        insert_rows(conn, metadata.tables["image_shard"], [{"shard_id": 5, "name": "i"}])
+        insert_rows(conn, model, [version(MODEL), version(NEWER)])
+        runs = [{"run_id": r, "model_id": m, "status": "done"} for r, m in ((1, MODEL), (2, NEWER))]
+        insert_rows(conn, scoring_run, runs)
+        rows, cuts, scores = [], [], []
+        for k in (1, 2, 3):
+            rows.append({"target_id": k, "survey": "hsc", "native_id": str(k), "ra_deg": 1.0, "dec_deg": 1.0,
+                         "hpx29": 0, "is_injection": False})  # fmt: skip
+            cuts.append({"cutout_id": k, "target_id": k, "shard_id": 5, "shard_row": k, "bands": "i",
+                         "ny": 9, "nx": 9, "content_hash": "a", "is_primary": True})  # fmt: skip
+            scores.append({"cutout_id": k, "model_id": MODEL, "run_id": 1, "target_id": k,
+                           "content_hash": "a", "probability": 0.9})  # fmt: skip
+        later = [
+            {**scores[k], "model_id": NEWER, "run_id": 2, "probability": p} for k, p in ((0, 0.8), (1, 0.1))
+        ]
+        for table, some in ((target, rows), (cutout, cuts), (image_score, scores + later)):
+            insert_rows(conn, table, some)
+    assert pairs(search, "image_candidate") == [(1, NEWER), (3, MODEL)]
+    assert pairs(search, "ranked") == [(1, MODEL), (1, NEWER), (2, MODEL), (2, NEWER), (3, MODEL)]
+
+
+def test_explain_says_that_a_version_was_superseded(search: Search, db: str) -> None:
+    from scoring.explain import explain
+
+    search.hit(1, 4100.0)
+    again(search, 1, NEWER, 2, 0.1)
+    search.write()
+    said = {v["model_id"]: v for v in explain(db, "1-2-1", "m")["verdicts"]}
+    assert said[MODEL]["verdict"] == "superseded"
+    assert "w8, scored it since" in said[MODEL]["reason"]
+    assert said[NEWER]["verdict"] == "not a hit"
+
+
+def test_figures_of_a_run_are_those_of_what_is_listed(search: Search, db: str) -> None:
+    """The older version scored something else last, and keeps one simulated lens."""
+    from scoring.evaluate.stored import evaluate_stored
+
+    for k in range(1, 5):
+        search.hit(k, 4000.0 + 100 * k, lens=True)
+        search.rows["injection"][-1] |= {"line_flux": 10.0, "wave_angstrom": 4000.0 + 100 * k}
+    search.hit(9, 4900.0)
+    for k in range(1, 4):
+        again(search, k, NEWER, 2, 0.9 if k < 3 else 0.1)
+    search.rows["scoring_run"].append({"run_id": 4, "model_id": MODEL, "status": "done"})
+    search.rows["score"][4]["run_id"] = 4
+    search.write()
+    found = evaluate_stored(db, "m")
+    assert found.model_id == NEWER
+    assert found.n_positive == 3
+    assert [m.value for m in found.curve("completeness_after")] == pytest.approx([2 / 3] * 12)
+
+
+def test_completeness_after_the_cuts_needs_the_version_that_is_listed(search: Search, db: str) -> None:
+    from scoring.selfunc.outcome import read_outcomes
+
+    for k in (1, 2):
+        search.hit(k, 4000.0 + 100 * k, lens=True)
+    again(search, 1, NEWER, 2, 0.9)
+    search.write()
+    assert read_outcomes(db, MODEL, "spectrum", "scored", 0.5, "true").reached.all()
+    assert read_outcomes(db, MODEL, "spectrum", "cut", 0.5, "target_id = 2").reached.all()
+    with pytest.raises(UserError, match="another version of the model has scored 1 of"):
+        read_outcomes(db, MODEL, "spectrum", "cut", 0.5, "true")
