@@ -166,8 +166,35 @@ def completeness(conn: sa.Connection, version: dict[str, Any], options: dict[str
     )  # fmt: skip
 
 
+IMAGES_LEFT = """
+select count(*) as n, count(injection.target_id) as n_lens,
+    count(*) filter (where said.probability >= :threshold) as n_hit,
+    count(injection.target_id) filter (where said.probability >= :threshold) as n_lens_hit
+from current_image_score as said
+left join injection on injection.target_id = said.target_id and injection.is_lens
+where said.model_id = :m
+"""
+
+
+def _attrition_of_images(conn: sa.Connection, version: dict[str, Any]) -> Chart:
+    row = read_frame(conn, IMAGES_LEFT, m=version["model_id"], threshold=version["threshold"]).iloc[0]
+    left, lenses = row[["n", "n_hit"]].to_numpy(float), row[["n_lens", "n_lens_hit"]].to_numpy(float)
+    return Chart(
+        "attrition", "Attrition", "step", "targets left",
+        [
+            Series("all", np.arange(2), np.maximum(left, 0.5), kind="bars"),
+            Series("simulated lenses", np.arange(2), np.maximum(lenses, 0.5), kind="bars"),
+        ],
+        what(version),
+        f"{int(left[0]):,} scored, {int(left[1]):,} at {version['threshold']:g} or above.",
+        log_y=True, names=["scored", "above the threshold"],
+    )  # fmt: skip
+
+
 def attrition(conn: sa.Connection, version: dict[str, Any], options: dict[str, Any]) -> Chart:
-    """What is left after each step of the search."""
+    """What is left after each step of the search: the cuts of spectra, the threshold of images."""
+    if version["modality"] == "image":
+        return _attrition_of_images(conn, version)
     rows = read_frame(
         conn,
         "select step_no, step, n_in, n_out, n_out_injected from attrition where model_id = :m order by"

@@ -24,7 +24,7 @@ MOST_ROWS = 10_000
 STATISTICS = ("pg_statistic", "pg_statistic_ext_data")
 """Tables of PostgreSQL that hold the most common values of every other."""
 RUNS_QUERIES = re.compile(r"\b(\w+_to_xml(?:schema|_and_xmlschema)?|ts_stat|ts_rewrite)\s*\(", re.IGNORECASE)
-"""Functions of PostgreSQL that run a text or read a table by name, of which the plan does not show the tables."""
+"""Functions of PostgreSQL that run a text or read a table by name: the plan does not show what they read."""
 _CLASSES: dict[str, type[LensmineError]] = {c.__name__: c for c in (UserError, DataError, TransientError)}
 
 
@@ -138,7 +138,7 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def _refuse_closed(conn: Any, query: str, closed: set[str]) -> None:
-    """Refuse a query whose plan reads a closed table, or calls what runs another query out of the plan's sight."""
+    """Refuse a query whose plan reads a closed table, or calls what reads out of its sight."""
     why = "closed to reviewers, who must not see others' grades before giving theirs; an adjudicator may"
     names, functions = _read_by(conn, query)
     for name in sorted(names & closed):

@@ -11,7 +11,7 @@ from dashboard_data import NOW, write_search
 
 from dashboard import plot_data, plot_stored, plot_versions, store
 from dashboard.charts import Chart, Series
-from schema.engine import connect_engine
+from schema.engine import connect_engine, read_frame
 from schema.errors import UserError
 from schema.tables import selection_function
 from schema.upsert import insert_rows
@@ -59,6 +59,27 @@ def test_plots_without_data_say_what_to_do(db):
 def test_attrition_needs_spectra(db, search):
     with pytest.raises(UserError, match="no hits of spectra"):
         store.reading(db, lambda conn: plot_data.attrition(conn, first_version(conn), {}))
+
+
+def test_attrition_of_images_is_by_the_threshold(db, search):
+    version = store.reading(
+        db, lambda conn: next(v for v in plot_versions.versions(conn) if v["modality"] == "image")
+    )
+    query = "select probability >= :t as hit from current_image_score where model_id = :m"
+    rows = store.reading(
+        db, lambda conn: read_frame(conn, query, t=version["threshold"], m=version["model_id"])
+    )
+    chart = store.reading(db, lambda conn: plot_data.attrition(conn, version, {}))
+    assert chart.series[0].y.tolist() == [len(rows), max(rows["hit"].sum(), 0.5)]
+    assert chart.names == ["scored", "above the threshold"]
+
+
+def test_plots_of_everything_name_every_model_and_the_earlier_runs(db, search):
+    every = store.reading(db, plot_versions.versions)
+    said = plot_versions.what_all([{**every[0], "n_run": 3}, *every[1:]])
+    assert "and 2 earlier of these weights" in said
+    assert "UTC: model" in said
+    assert all(f"model {v['name']}" in said for v in every)
 
 
 def test_slices_of_the_selection_function_add_counts_before_dividing(db, search):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import html
+from dataclasses import replace
 from typing import Any
 
 import pandas as pd
@@ -13,7 +14,7 @@ from dashboard import store
 from dashboard.charts import Chart
 from dashboard.plot_data import PLOTS
 from dashboard.plot_stored import selection_chart, selection_slices, stored_curve
-from dashboard.plot_versions import versions, what
+from dashboard.plot_versions import versions, what, what_all
 from dashboard.settings import current
 from schema.engine import read_frame
 from schema.errors import UserError
@@ -66,7 +67,8 @@ def _one(db: str | None, name: str) -> None:
         format_func=lambda v: "All models" if v is None else what(v),
         key=f"version_{name}",
     )
-    show(store.reading(db, lambda conn: maker(conn, version, {})))
+    chart = store.reading(db, lambda conn: maker(conn, version, {}))
+    show(chart if version is not None else replace(chart, shows=what_all(every)))
 
 
 def show(chart: Chart) -> None:
@@ -108,41 +110,33 @@ def _selection(db: str | None) -> None:
     for key in keys:
         value = getattr(chosen, key)
         mine = mine[mine[key].isna()] if pd.isna(value) else mine[mine[key] == value]
-    lo, hi = 0.0, 0.0
-    if isinstance(chosen.y_name, str):
-        edges = sorted({*mine["y_lo"].astype(float), *mine["y_hi"].astype(float)})
-        lo, hi = st.select_slider(
-            f"Cells of {chosen.y_name}",
-            edges,
-            (edges[0], edges[-1]),
-            format_func=lambda v: f"{v:g}",
-            key="selection_y",
-        )
-        if lo == hi:
-            raise UserError(f"the slice is empty: choose two different edges of {chosen.y_name}")
-    show(selection_chart(mine, lo, hi))
-    if isinstance(chosen.y_name, str):
-        swapped = mine.rename(
-            columns={
-                "x_name": "y_name",
-                "x_lo": "y_lo",
-                "x_hi": "y_hi",
-                "y_name": "x_name",
-                "y_lo": "x_lo",
-                "y_hi": "x_hi",
-            }
-        )
-        edges = sorted({*mine["x_lo"].astype(float), *mine["x_hi"].astype(float)})
-        a, b = st.select_slider(
-            f"Cells of {chosen.x_name}",
-            edges,
-            (edges[0], edges[-1]),
-            format_func=lambda v: f"{v:g}",
-            key="selection_x",
-        )
-        if a == b:
-            raise UserError(f"the slice is empty: choose two different edges of {chosen.x_name}")
-        show(selection_chart(swapped, a, b))
+    if not isinstance(chosen.y_name, str):
+        show(selection_chart(mine, 0.0, 0.0))
+        return
+    swap = {"x_name": "y_name", "x_lo": "y_lo", "x_hi": "y_hi"}
+    left, right = st.columns(2, gap="medium")
+    with left:
+        of_x = _cells_of(mine, "x", chosen.x_name)
+    with right:
+        of_y = _cells_of(mine, "y", chosen.y_name)
+    # both sliders act on both plots: each shows one parameter within its range, over the other's range
+    inside = mine
+    for axis, (lo, hi) in (("x", of_x), ("y", of_y)):
+        inside = inside[(inside[f"{axis}_lo"] >= lo - 1e-9) & (inside[f"{axis}_hi"] <= hi + 1e-9)]
+    show(selection_chart(inside, *of_y))
+    show(selection_chart(inside.rename(columns={**swap, **{v: k for k, v in swap.items()}}), *of_x))
+
+
+def _cells_of(cells: pd.DataFrame, axis: str, name: str) -> tuple[float, float]:
+    """Range of a parameter that a slider asks for, from edge to edge of its cells."""
+    edges = sorted({*cells[f"{axis}_lo"].astype(float), *cells[f"{axis}_hi"].astype(float)})
+    lo, hi = st.select_slider(
+        f"Cells of {name}", edges, (edges[0], edges[-1]), format_func=lambda v: f"{v:g}",
+        key=f"selection_{axis}",
+    )  # fmt: skip
+    if lo == hi:
+        raise UserError(f"the slice is empty: choose two different edges of {name}")
+    return lo, hi
 
 
 def _stored(db: str | None) -> None:
