@@ -348,6 +348,13 @@ class ReviewSession:
         if all(s.grade_id != taken.grade_id for s in self.history):
             self.history.insert(place, Step(taken.target_id, taken.grade_id, taken.grade))
 
+    def clear(self, target_id: int) -> None:
+        """Take back every grade that the reviewer gave an object."""
+        store.clear_grades(self.db, self.reviewer.reviewer_id, target_id, verdicts=self.settling)
+        self.mine.pop(target_id, None)
+        self.history = [s for s in self.history if s.target_id != target_id]
+        self._at = len(self.history)
+
     def back(self) -> bool:
         """Show the object before, with its grade; a new grade takes that one's place."""
         place = self._before()

@@ -121,6 +121,13 @@ def take_back(db: str | None, reviewer_id: int, grade_id: int) -> TakenBack | No
     return writing(db, work)
 
 
+def clear_grades(db: str | None, reviewer_id: int, target_id: int, *, verdicts: bool = False) -> None:
+    """Take back every grade of a reviewer on a target, or every verdict, so that none counts again."""
+    mine = (grade.c.reviewer_id == reviewer_id) & (grade.c.target_id == target_id)
+    mine &= grade.c.undone_at.is_(None) & (_is_verdict() == verdicts)
+    writing(db, lambda conn: conn.execute(grade.update().where(mine).values(undone_at=now())))
+
+
 def _is_verdict() -> sa.ColumnElement[bool]:
     return sa.func.coalesce(grade.c.is_adjudication, sa.false())
 

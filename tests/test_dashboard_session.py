@@ -256,6 +256,74 @@ def test_a_grade_after_looking_at_the_identity_does_not_calibrate(db, search, ad
         assert conn.execute(query, {"t": target_id}).scalar() is False
 
 
+def test_a_second_thought_after_the_identity_was_shown_does_not_calibrate(db, search, ada):
+    choose_calibrators(db, injections=6)
+    set_value(db, "review_calibration_rate", 0.9)
+    session = ReviewSession(db, ada, IMAGES)
+    while session.current.target_id not in session.truth:
+        session.grade(session.current.token, "X")
+    target_id = session.current.target_id
+    query = sa.text("select is_calibrator from current_grade where target_id = :t")
+
+    def calibrates():
+        with connect_engine(db, read_only=True).connect() as conn:
+            return conn.execute(query, {"t": target_id}).scalar()
+
+    session.grade(session.current.token, "X")
+    assert calibrates() is True
+    session.back()
+    assert session.current.revealed  # what is graded shows its identity
+    session.grade(session.current.token, "A")
+    assert calibrates() is False
+    session.back()
+    session.undo()
+    session.undo()
+    assert target_id not in session.mine
+    session.grade(session.current.token, "B")  # not graded any more, but seen
+    assert calibrates() is False
+    session.undo()
+    session.save(target_id, "B", "from the mosaic", None)
+    assert calibrates() is False
+
+
+def test_a_slip_taken_back_at_once_still_calibrates(db, search, ada):
+    choose_calibrators(db, injections=6)
+    set_value(db, "review_calibration_rate", 0.9)
+    session = ReviewSession(db, ada, IMAGES)
+    while session.current.target_id not in session.truth:
+        session.grade(session.current.token, "X")
+    target_id = session.current.target_id
+    session.grade(session.current.token, "X")
+    session.undo()
+    session.grade(session.current.token, "A")
+    with connect_engine(db, read_only=True).connect() as conn:
+        query = sa.text("select grade, is_calibrator from current_grade where target_id = :t")
+        assert tuple(conn.execute(query, {"t": target_id}).one()) == ("A", True)
+
+
+def test_verdicts_and_grades_do_not_mix(db, search, ada):
+    bo = store.ensure_reviewer(db, "Bo")
+    for who, letter in ((ada, "A"), (bo, "X")):
+        for k in (3, 4):
+            store.save_grade(db, who.reviewer_id, Grade(search.ids[k], letter, f"{who.name}{k}"))
+    store.save_grade(db, ada.reviewer_id, Grade(search.ids[5], "A", "agreed"))
+    forget_orders()
+    settling = ReviewSession(db, ada, QueueSpec(source="disagreement"))
+    assert settling.mine == {}
+    assert not settling.can_undo
+    assert not settling.can_go_back
+    first = settling.current.target_id
+    settling.grade(settling.current.token, "B")
+    forget_orders()
+    again = ReviewSession(db, ada, QueueSpec(source="disagreement"))
+    assert again.mine == {first: "B"}
+    ordinary = ReviewSession(db, ada, IMAGES)
+    assert ordinary.mine == {search.ids[3]: "A", search.ids[4]: "A", search.ids[5]: "A"}
+    assert [ordinary.undo() for _ in range(4)] == ["A", "A", "A", None]
+    assert again.undo() == "B"
+    assert again.undo() is None
+
+
 def test_disagreements_go_to_adjudicators_and_leave_when_settled(db, search, ada):
     bo, cy = store.ensure_reviewer(db, "Bo"), store.ensure_reviewer(db, "Cy")
     for who, letter in ((ada, "A"), (bo, "X"), (cy, "B")):
@@ -282,6 +350,50 @@ def test_a_page_of_stamps_takes_each_object_once(db, search, ada):
     pages = [session.take(10) for _ in range(5)]
     assert [len(p) for p in pages] == [10, 10, 10, 4, 0]
     assert len({t for p in pages for t in p}) == N_IMAGE
+
+
+def test_what_is_put_back_comes_again_next_and_in_order(db, search, ada):
+    session = ReviewSession(db, ada, IMAGES)
+    page = session.take(10)
+    for target_id in page[:3]:
+        session.save(target_id, "A", f"t{target_id}", None)
+    session.put_back(page)
+    assert session.take(20)[:7] == page[3:]
+    choose_calibrators(db, injections=6)
+    set_value(db, "review_calibration_rate", 0.5)
+    blind = ReviewSession(db, ada, IMAGES)
+    page = blind.take(10)
+    assert set(page) & set(blind.truth)
+    blind.put_back(page)
+    assert blind.take(20)[:10] == page
+
+
+def test_no_grade_of_mine_stands_after_it_is_cleared(db, search, ada):
+    session, (one, two) = graded(db, ada, "AB")
+    session.save(one, "C", "again", None)
+    bo = store.ensure_reviewer(db, "Bo")
+    store.save_grade(db, bo.reviewer_id, Grade(one, "X", "bo"))
+    store.save_grade(db, ada.reviewer_id, Grade(one, "B", "verdict", is_adjudication=True))
+    session = ReviewSession(db, ada, IMAGES)
+    session.clear(one)
+    assert session.mine == {two: "B"}
+    assert session.undo() == "B"
+    assert session.undo() is None
+    with connect_engine(db, read_only=True).connect() as conn:
+        left = conn.execute(sa.text("select reviewer, grade, is_adjudication from current_grade")).all()
+    assert sorted(map(tuple, left)) == [("Ada", "B", True), ("Bo", "X", False)]
+
+
+def test_backspace_in_the_mosaic_takes_back_a_grade_of_before(db, search, ada):
+    from dashboard.pages import mosaic
+
+    _, (one, two) = graded(db, ada, "AB")
+    session = ReviewSession(db, ada, QueueSpec("image_candidate", "first", hide_graded=False))
+    state = {"tokens": {"t": one, "u": two}, "given": {}}
+    mosaic._save(session, state, {"sent": 1, "grades": {"t": "X"}})
+    assert standing(db) == {one: "X", two: "B"}
+    mosaic._save(session, state, {"sent": 2, "grades": {"t": "", "u": ""}})
+    assert standing(db) == session.mine == {}
 
 
 def test_the_objects_on_screen_know_everything(db, search, ada):

@@ -92,7 +92,6 @@ def _fresh(session: ReviewSession, size: int) -> dict[str, Any]:
         "page": uuid.uuid4().hex,
         "tokens": tokens,
         "given": {},
-        "saved": {},
         "sent": 0,
         "lock": threading.Lock(),
         "size": size,
@@ -155,12 +154,9 @@ def _save(session: ReviewSession, state: dict[str, Any], sent: dict[str, Any]) -
             continue
         try:
             if letter:
-                saved = session.save(target_id, letter, f"{token}{sent['sent']}", None)
-                state["saved"].setdefault(token, []).append(saved)
+                session.save(target_id, letter, f"{token}{sent['sent']}", None)
             else:
-                for grade_id in state["saved"].pop(token, []):
-                    store.take_back(session.db, session.reviewer.reviewer_id, grade_id)
-                session.mine.pop(target_id, None)
+                session.clear(target_id)
             state["given"][token] = letter
         except LensmineError as exc:
             st.session_state["message"] = f"Not saved, press the key again: {exc}"
