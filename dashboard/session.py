@@ -78,6 +78,8 @@ class ReviewSession:
         self.history: list[Step] = []
         self._at = 0
         """Place in the history that back has come to; its length while nobody went back."""
+        self.revealed: set[int] = set()
+        """Objects whose identity was on screen; a grade of one does not calibrate any more."""
         self._objects: OrderedDict[int, ReviewObject] = OrderedDict()
         self._lock = threading.Lock()
         self.acting = threading.RLock()
@@ -229,7 +231,18 @@ class ReviewSession:
         if target_id in self._pool:
             self._pool.remove(target_id)
         self._open[self.order.target_id == target_id] = False
-        return Shown(target_id)
+        if target_id in self.mine:  # what is graded shows its identity
+            self.revealed.add(target_id)
+        return Shown(target_id, revealed=target_id in self.revealed)
+
+    def is_open(self, on: Shown) -> bool:
+        """Whether the page may show what would tell a calibrator from the rest."""
+        return not self.blind or on.revealed or on.target_id in self.mine
+
+    def reveal(self, on: Shown) -> None:
+        """Show the identity of the object on screen, at the price that its grade does not calibrate."""
+        on.revealed = True
+        self.revealed.add(on.target_id)
 
     def take(self, n: int) -> list[int]:
         """The next n objects for a page of stamps; they do not come again in this session."""
@@ -265,6 +278,7 @@ class ReviewSession:
         self, target_id: int, letter: str, token: str, seconds: float | None, *, revealed: bool = False
     ) -> int:
         """Save a grade of any object of this queue."""
+        revealed = revealed or target_id in self.revealed
         given = Grade(
             target_id,
             letter,

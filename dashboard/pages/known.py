@@ -31,13 +31,12 @@ def show_known(session: ReviewSession, one: ReviewObject, on: Shown) -> None:
         if rows
         else "<div class='lm-sub'>No model scored it.</div>"
     )
-    open_ = not session.blind or on.revealed or one.target_id in session.mine or session.settling
-    if not open_:
+    if not session.is_open(on):
         st.button(
             "Show identity",
             key=f"reveal_{on.token}",
             shortcut="I",
-            on_click=_reveal,
+            on_click=session.reveal,
             args=(on,),
             help=(
                 "Calibrators are mixed in: name, known lenses and links would tell. A grade given after"
@@ -65,10 +64,6 @@ def show_known(session: ReviewSession, one: ReviewObject, on: Shown) -> None:
         for name, url in viewer_links(one.row)
     )
     st.html(f"<div class='lm-sub'>{links}</div>")
-
-
-def _reveal(on: Shown) -> None:
-    on.revealed = True
 
 
 def show_notes(session: ReviewSession, one: ReviewObject) -> None:
