@@ -90,13 +90,15 @@ class ReviewSession:
     # ------------------------------------------------------------ loading
 
     def _load(self, conn: sa.Connection) -> None:
-        """The reviewer's own grades, what has enough, the calibrators and their rate."""
+        """The reviewer's own grades (or verdicts), what has enough, the calibrators and their rate."""
         setting: dict[str, float] = dict(
             conn.execute(sa.text("select name, value from cut_setting where name like 'review_%'")).all()
         )
         mine = conn.execute(
-            sa.text("select target_id, grade from current_grade where reviewer_id = :r"),
-            {"r": self.reviewer.reviewer_id},
+            sa.text(
+                "select target_id, grade from current_grade where reviewer_id = :r and is_adjudication = :v"
+            ),
+            {"r": self.reviewer.reviewer_id, "v": self.settling},
         ).all()
         self.mine: dict[int, str] = {int(t): str(g) for t, g in mine}
         self.noted: set[int] = set(
@@ -134,7 +136,7 @@ class ReviewSession:
             self._pool = [int(t) for t in fresh[np.argsort(mixed(fresh, self.reviewer.reviewer_id % 2**31))]]
         else:
             self._pool = []
-        for row in reversed(store.last_grades(conn, self.reviewer.reviewer_id)):
+        for row in reversed(store.last_grades(conn, self.reviewer.reviewer_id, verdicts=self.settling)):
             self._passed(Step(int(row["target_id"]), int(row["grade_id"]), str(row["grade"])))
 
     @property

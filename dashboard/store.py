@@ -132,9 +132,11 @@ def _is_verdict() -> sa.ColumnElement[bool]:
     return sa.func.coalesce(grade.c.is_adjudication, sa.false())
 
 
-def last_grades(conn: sa.Connection, reviewer_id: int, limit: int = 50) -> list[dict[str, Any]]:
-    """This reviewer's standing grades, latest first: what undo and back go through after a restart."""
-    mine = (grade.c.reviewer_id == reviewer_id) & grade.c.undone_at.is_(None)
+def last_grades(
+    conn: sa.Connection, reviewer_id: int, limit: int = 50, *, verdicts: bool = False
+) -> list[dict[str, Any]]:
+    """This reviewer's standing grades, or verdicts, latest first: what undo and back go through at first."""
+    mine = (grade.c.reviewer_id == reviewer_id) & grade.c.undone_at.is_(None) & (_is_verdict() == verdicts)
     columns = (grade.c.grade_id, grade.c.target_id, grade.c.grade, grade.c.queue, grade.c.graded_at)
     query = sa.select(*columns).where(mine).order_by(grade.c.graded_at.desc(), grade.c.grade_id.desc())
     return [dict(r) for r in conn.execute(query.limit(limit)).mappings()]
