@@ -127,7 +127,8 @@ where spectrum.target_id = :t
 order by spectrum.is_primary desc, spectrum.spectrum_id
 """
 _SCORES = """
-select score.model_id, model.name as model, model.weights_hash, score.spectrum_id, score.run_id, score.probability, score.wave_angstrom, score.snr,
+select score.model_id, model.name as model, model.weights_hash,
+    score.spectrum_id, score.run_id, score.probability, score.wave_angstrom, score.snr,
     score.z_used, score.content_hash, spectrum.content_hash as content_hash_now,
     spectrum.is_primary, spec_obj.z as z_now,
     selection.name as selection, selection.version as selection_version, scoring_run.backend,

@@ -19,7 +19,8 @@ where cutout.target_id = :t
 order by cutout.is_primary desc, cutout.cutout_id
 """
 _SCORES = """
-select image_score.model_id, model.name as model, model.weights_hash, image_score.cutout_id, image_score.run_id, image_score.probability,
+select image_score.model_id, model.name as model, model.weights_hash,
+    image_score.cutout_id, image_score.run_id, image_score.probability,
     image_score.content_hash, cutout.content_hash as content_hash_now, cutout.is_primary,
     scoring_run.backend, scoring_run.precision, scoring_run.started_at
 from image_score

@@ -83,3 +83,41 @@ def test_few_hits_at_one_wavelength_stay(search: Search, n: int) -> None:
         search.hit(k, 4700.0)
     search.write()
     assert set(search.first_failed().values()) == {None}
+
+
+def crowded(search: Search) -> Search:
+    """Evenly spread hits and a real airglow crowd among them."""
+    spread(search, 1, 100, np.random.default_rng(5))
+    for k in range(14):
+        search.hit(500 + k, 4652.0 + 0.3 * k, z=0.3 + 0.03 * k)
+    return search
+
+
+@pytest.mark.parametrize("is_lens", [True, False])
+def test_lines_put_into_real_galaxies_change_no_real_verdict(search: Search, is_lens: bool) -> None:
+    crowded(search)
+    random = np.random.default_rng(11)
+    for k in range(1500):
+        search.hit(1000 + k, float(random.uniform(3805, 4995)), z=float(random.uniform(0.3, 0.7)))
+        search.rows["injection"].append(
+            {"target_id": 1000 + k, "is_lens": is_lens, "host_target_id": 1 + k % 100}
+        )
+    search.hit(3000, 4654.0, z=0.44)
+    search.rows["injection"].append({"target_id": 3000, "is_lens": True, "host_target_id": 1})
+    search.write()
+    failed = search.first_failed()
+    assert {k for k, v in failed.items() if v == "airglow" and k < 1000} >= set(range(500, 514))
+    assert failed[3000] == "airglow"  # it lies in the crowd of real ones
+    row, own = search.read("cut_airglow")[507], search.read("cut_airglow")[3000]
+    real = [r for r in search.rows["score"] if r["target_id"] < 1000]
+    near = [r for r in real if abs(r["wave_angstrom"] - row["wave_angstrom"]) <= 5]
+    assert row["airglow_n_near"] == len(near)
+    assert own["airglow_n_near"] == len([r for r in real if abs(r["wave_angstrom"] - 4654.0) <= 5]) + 1
+
+
+def test_simulations_of_whole_surveys_crowd_as_real_ones_do(search: Search) -> None:
+    crowded(search)
+    for row in search.rows["target"]:
+        search.rows["injection"].append({"target_id": row["target_id"], "is_lens": False})
+    search.write()
+    assert {k for k, v in search.first_failed().items() if v == "airglow"} >= set(range(500, 514))

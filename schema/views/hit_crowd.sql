@@ -5,6 +5,8 @@
 -- when the count, the ratio to the expectation and the tail probability (bounded by a geometric series) all say so, and
 -- a quarter of the others lie within half of the half width, where half would if they were spread evenly: the crowd is
 -- at the hit, not at the edge of its window.
+-- Injections into real hosts (injection.host_target_id) are judged by their real neighbours and are nobody's neighbour:
+-- how many somebody injected must not change what the real list holds. Simulated surveys, without hosts, count as real.
 with setting as (
     select
         'airglow' as frame,
@@ -34,9 +36,11 @@ placed as (
         setting.*,
         hit_fit.target_id,
         hit_fit.model_id,
+        case when injection.host_target_id is null then 1 end as weight,
         case setting.frame when 'airglow' then hit_fit.wave_angstrom else hit_fit.rest_wave_angstrom end as x,
         case setting.frame when 'airglow' then 1.0 else 1 + hit_fit.z_lens end as stretch
     from hit_fit
+    left join injection on injection.target_id = hit_fit.target_id
     cross join setting
     where hit_fit.wave_angstrom > 0 and (setting.frame = 'airglow' or hit_fit.z_lens > -1)
 ),
@@ -55,28 +59,36 @@ scaled as (
 counted as (
     select
         scaled.*,
-        min(x_first) over (partition by model_id, frame) as lo,
-        max(x_last) over (partition by model_id, frame) as hi,
-        count(*) over (
+        coalesce(min(x_first * weight) over (partition by model_id, frame), x_first) as real_lo,
+        coalesce(max(x_last * weight) over (partition by model_id, frame), x_last) as real_hi,
+        1 - coalesce(weight, 0) + count(weight) over (
             partition by model_id, frame order by x_core range between 1 preceding and 1 following
         ) as n_core,
-        count(*) over (
+        1 - coalesce(weight, 0) + count(weight) over (
             partition by model_id, frame order by x_near range between 1 preceding and 1 following
         ) as n_near,
-        count(*) over (
+        1 - coalesce(weight, 0) + count(weight) over (
             partition by model_id, frame order by x_far range between 1 preceding and 1 following
         ) as n_far
     from scaled
 ),
 
-share as (
+bounded as (
     select
         counted.*,
+        least(x_first, real_lo) as lo,
+        greatest(x_last, real_hi) as hi
+    from counted
+),
+
+share as (
+    select
+        bounded.*,
         cast(n_near - 1 as double precision) as n,
         cast(n_far - n_near as double precision) as k,
         (least(x + half_width, hi) - greatest(x - half_width, lo))
         / nullif(least(x + reach, hi) - greatest(x - reach, lo), 0) as p
-    from counted
+    from bounded
 ),
 
 expected as (

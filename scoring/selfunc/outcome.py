@@ -135,8 +135,8 @@ def read_outcomes(
         frame = _read(conn, sql)
     if stage != "scored" and "superseded" in frame and frame["superseded"].any():
         raise UserError(
-            f"another version of the model has scored {int(frame['superseded'].sum())} of the injected lenses "
-            f"since, and stage {stage!r} asks for candidates of the last one; measure that version, or "
+            f"another version of the model has scored {int(frame['superseded'].sum())} of the injected "
+            f"lenses since, and stage {stage!r} asks for candidates of the last one; measure that version, or "
             "stage scored"
         )
     probability = frame["probability"].to_numpy(dtype=float)
