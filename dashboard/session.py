@@ -256,6 +256,11 @@ class ReviewSession:
             self._show(target_id)
         return taken
 
+    def put_back(self, target_ids: Sequence[int]) -> None:
+        """Let objects of a page come again, as the next ones and in this order."""
+        for target_id in reversed(target_ids):
+            self._put_back(target_id)
+
     def show(self, target_id: int) -> None:
         """Put an object that the reviewer asked for on screen."""
         self.current = self._show(target_id)

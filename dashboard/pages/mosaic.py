@@ -50,7 +50,7 @@ def _draw(session: ReviewSession) -> None:
             " <kbd>Backspace</kbd> take back <kbd>↵</kbd> open; arrows move</span>"
         )
     if n != state["size"]:
-        _turn(session, size=n)
+        _resize(session, n)
         st.rerun()
     message = st.session_state.pop("message", None)
     if message:
@@ -163,9 +163,15 @@ def _save(session: ReviewSession, state: dict[str, Any], sent: dict[str, Any]) -
             return
 
 
-def _turn(session: ReviewSession, size: int | None = None) -> None:
+def _turn(session: ReviewSession) -> None:
+    _fresh(session, st.session_state["mosaic"]["size"])
+
+
+def _resize(session: ReviewSession, size: int) -> None:
+    """A page of another size, what was not graded on this one first."""
     state = st.session_state["mosaic"]
-    _fresh(session, size or state["size"])
+    session.put_back([i for t, i in state["tokens"].items() if not state["given"].get(t)])
+    _fresh(session, size)
 
 
 def _rest(session: ReviewSession) -> None:
