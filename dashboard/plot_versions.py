@@ -9,8 +9,8 @@ import sqlalchemy as sa
 
 VERSIONS = """
 select
-    model.model_id, model.name, model.weights_hash, model.threshold, scoring_run.run_id, scoring_run.started_at,
-    scoring_run.n_scored, scoring_run.modality, selection.name as selection,
+    model.model_id, model.name, model.weights_hash, model.threshold, scoring_run.run_id,
+    scoring_run.started_at, scoring_run.n_scored, scoring_run.modality, selection.name as selection,
     selection.version as selection_version, count(*) over (partition by model.model_id) as n_run
 from scoring_run
 inner join model on model.model_id = scoring_run.model_id

@@ -58,17 +58,17 @@ def test_plots_without_data_say_what_to_do(db):
 
 def test_attrition_needs_spectra(db, search):
     with pytest.raises(UserError, match="no hits of spectra"):
-        store.reading(db, lambda conn: plot_data.attrition(conn, first_version(conn), {}))
+        store.reading(
+            db, lambda conn: plot_data.attrition(conn, first_version(conn) | {"modality": "spectrum"}, {})
+        )
 
 
 def test_attrition_of_images_is_by_the_threshold(db, search):
-    version = store.reading(
-        db, lambda conn: next(v for v in plot_versions.versions(conn) if v["modality"] == "image")
-    )
+    version = store.reading(db, first_version)
+    assert version["modality"] == "image"
     query = "select probability >= :t as hit from current_image_score where model_id = :m"
-    rows = store.reading(
-        db, lambda conn: read_frame(conn, query, t=version["threshold"], m=version["model_id"])
-    )
+    asked = {"t": version["threshold"], "m": version["model_id"]}
+    rows = store.reading(db, lambda conn: read_frame(conn, query, **asked))
     chart = store.reading(db, lambda conn: plot_data.attrition(conn, version, {}))
     assert chart.series[0].y.tolist() == [len(rows), max(rows["hit"].sum(), 0.5)]
     assert chart.names == ["scored", "above the threshold"]
