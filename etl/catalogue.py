@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import io
 import mmap
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from etl.checks import Fault, Note
@@ -67,13 +69,15 @@ CSV_TEXT = {
 class Piece:
     """Some rows of a catalogue.
 
-    ``first_row`` is the number of the first of them in the HDU ``hdu``; ``notes`` says what was left out.
+    ``first_row`` is the number of the first of them in the HDU ``hdu``; ``notes`` says what was left out, and
+    ``numbers`` gives the number of each row, shape (n,), where some were.
     """
 
     fields: dict[str, Any]
     hdu: int | None
     first_row: int
     notes: tuple[Note, ...] = ()
+    numbers: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.fields["plate"])
@@ -212,39 +216,67 @@ def read_csv(buf: Buffer) -> Iterator[Piece]:
     Fault
         When it is no CSV of SDSS spectra.
     """
-    import pandas as pd
+    import csv
 
     head = bytes(buf[:4096])
     try:
-        first_line = head.decode("utf-8-sig").splitlines()[0]
+        first_line = head.decode("utf-8-sig", "strict" if len(head) < 4096 else "ignore").splitlines()[0]
     except (UnicodeDecodeError, IndexError):
         raise Fault("not_sdss", "neither a FITS file nor a CSV in UTF-8") from None
-    skip = 1 if first_line.startswith("#") else 0  # CasJobs writes '#Table1' above the header
+    lines = io.TextIOWrapper(io.BytesIO(bytes(buf)), encoding="utf-8-sig", newline="")
+    reader = csv.reader(lines)
     try:
-        reader = pd.read_csv(
-            io.BytesIO(bytes(buf)),
-            dtype=str,
-            chunksize=PIECE_ROWS,
-            skiprows=skip,
-            on_bad_lines="skip",
-            encoding="utf-8-sig",
-            keep_default_na=False,
-        )
-        first = 0
-        for frame in reader:
-            fields = _csv_fields(frame)
-            yield Piece(fields, None, first)
-            first += len(frame)
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as exc:
+        if first_line.startswith("#"):  # CasJobs writes '#Table1' above the header
+            next(reader)
+        header = next(reader, [])
+        picks = _csv_picks(header)
+        yield from _csv_pieces(reader, len(header), picks)
+    except (csv.Error, UnicodeDecodeError) as exc:
         raise Fault("damaged", f"the CSV cannot be read: {' '.join(str(exc).split())[:200]}") from exc
-    if not first:
+
+
+def _csv_pieces(reader: Any, n_fields: int, picks: dict[str, int]) -> Iterator[Piece]:
+    """Rows of a CSV: blank fields may lack at a line's end or be too many; other lines are left out."""
+    pick = operator.itemgetter(*picks.values())
+    kept: list[tuple[str, ...]] = []
+    numbers: list[int] = []
+    notes: list[Note] = []
+    n = first = n_kept = 0
+    for row in reader:
+        if not row:
+            continue
+        if len(row) < n_fields:
+            row += [""] * (n_fields - len(row))
+        if any(row[n_fields:]):
+            reason = f"line {reader.line_num} has {len(row)} fields, the header {n_fields}"
+            notes.append(Note("bad_row", reason, True, None, n))
+        else:
+            kept.append(pick(row))
+            numbers.append(n)
+        n += 1
+        if n - first == PIECE_ROWS:
+            n_kept += len(kept)
+            _some(n_kept, n, n_fields)
+            yield Piece(_csv_fields(picks, kept), None, first, tuple(notes), np.array(numbers, np.int64))
+            kept, numbers, notes, first = [], [], [], n
+    if not n:
         raise Fault("empty", "the CSV has no rows")
+    _some(n_kept + len(kept), n, n_fields)
+    if n > first:
+        yield Piece(_csv_fields(picks, kept), None, first, tuple(notes), np.array(numbers, np.int64))
 
 
-def _csv_fields(frame: Any) -> dict[str, Any]:
-    import pandas as pd
+def _some(n_kept: int, n: int, n_fields: int) -> None:
+    if not n_kept:
+        raise Fault(
+            "damaged",
+            f"each of the first {n} lines of the CSV has more fields than the {n_fields} of its header",
+        )
 
-    given = {c.strip().lower(): c for c in reversed(list(frame.columns))}
+
+def _csv_picks(header: list[str]) -> dict[str, int]:
+    """Which field of a line each of our fields is."""
+    given = {name.strip().lower(): k for k, name in reversed(list(enumerate(header)))}
     mapped = {ours: given[theirs] for theirs, ours in CSV_FIELDS.items() if theirs in given}
     if "z" not in mapped and "z" in given and not {"u", "g", "r", "i"} <= set(given):
         mapped["z"] = given["z"]
@@ -255,10 +287,19 @@ def _csv_fields(frame: Any) -> dict[str, Any]:
         )
     if missing:
         raise Fault("missing_columns", f"the CSV lacks the columns {', '.join(missing)}")
+    return mapped
+
+
+def _csv_fields(picks: dict[str, int], rows: list[tuple[str, ...]]) -> dict[str, Any]:
+    """Fields by our name: text as Arrow strings, the rest as floats with NaN for what is no number."""
+    import pandas as pd
+
     out: dict[str, Any] = {}
-    for ours, theirs in mapped.items():
+    for k, ours in enumerate(picks):
+        values = [row[k] for row in rows]
         if ours in CSV_TEXT:
-            out[ours] = np.char.encode(frame[theirs].to_numpy(dtype=str), "utf-8")
+            out[ours] = pa.array(values, pa.string())
         else:
-            out[ours] = pd.to_numeric(frame[theirs], errors="coerce").to_numpy(dtype=np.float64)
+            numbers = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce")
+            out[ours] = numbers.to_numpy(dtype=np.float64)
     return out

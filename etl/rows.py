@@ -45,7 +45,7 @@ def make_rows(
     source_file_id: int | NDArray[np.int64],
     *,
     hdu: int | None = None,
-    first_row: int = 0,
+    first_row: int | NDArray[np.int64] = 0,
     listed: dict[str, int] | None = None,
     one_file: bool = True,
 ) -> Rows:
@@ -58,7 +58,7 @@ def make_rows(
     source_file_id : int or ndarray of int64, shape (n,)
         File of each row.
     hdu, first_row
-        HDU and number of the first row, for the notes.
+        HDU and number of the first row, or the number of each, for the notes.
     listed : dict, optional
         Running count of notes by code, so that many faults of one kind are counted and not listed.
     one_file : bool
@@ -73,6 +73,7 @@ def make_rows(
     counts = {} if listed is None else listed
     n = len(fields["plate"])
     notes: list[Note] = []
+    number = first_row + np.arange(n) if isinstance(first_row, int) else first_row
     plate, mjd, fiber = (_integers(fields[k]) for k in ("plate", "mjd", "fiber_id"))
     named = (plate > 0) & (plate < 1 << 20) & (mjd > 0) & (mjd < 1 << 20) & (fiber > 0) & (fiber < 1 << 16)
     ra, dec = (np.asarray(fields[k], dtype=np.float64) for k in ("ra_deg", "dec_deg"))
@@ -84,10 +85,10 @@ def make_rows(
 
     for k in np.flatnonzero(~named):
         reason = f"plate {plate[k]}, mjd {mjd[k]}, fiber {fiber[k]} identify no spectrum"
-        notes.append(Note("bad_identity", reason, True, hdu, first_row + int(k)))
+        notes.append(Note("bad_identity", reason, True, hdu, int(number[k])))
     for k in np.flatnonzero(named & ~placed):
         reason = f"ra {ra[k]}, dec {dec[k]}: no position; -360 to 360 and -90 to 90 degrees are allowed"
-        notes.append(Note("bad_position", reason, True, hdu, first_row + int(k), name(int(k))))
+        notes.append(Note("bad_position", reason, True, hdu, int(number[k]), name(int(k))))
     kept = np.flatnonzero(named & placed)
     target_id = sdss_target_id(plate[kept], mjd[kept], fiber[kept])
     last = _last_of_each(target_id) if one_file else np.arange(len(kept))
@@ -96,9 +97,7 @@ def make_rows(
         again[last] = False
         for k in kept[again]:
             reason = "a later row of the file has the same plate, MJD and fibre, and is used instead"
-            add_listed(
-                notes, counts, Note("duplicate_row", reason, False, hdu, first_row + int(k), name(int(k)))
-            )
+            add_listed(notes, counts, Note("duplicate_row", reason, False, hdu, int(number[k]), name(int(k))))
         kept, target_id = kept[last], target_id[last]
 
     whole = len(kept) == n
@@ -136,7 +135,7 @@ def make_rows(
         given, right = given_id(columns["spec_obj_id"], int(k)), out["spec_obj_id"][int(k)].as_py()
         reason = f"specObjID {given:.40} is not that of its plate, MJD, fibre and run2d; {right} is used"
         row = int(kept[k])
-        add_listed(notes, counts, Note("specobjid_mismatch", reason, False, hdu, first_row + row, name(row)))
+        add_listed(notes, counts, Note("specobjid_mismatch", reason, False, hdu, int(number[row]), name(row)))
     out["is_primary"] = pa.array(np.ones(len(kept), dtype=bool))
     out["primary_target_id"] = out["target_id"]
     out["n_epoch"] = pa.array(np.ones(len(kept), dtype=np.int32))

@@ -59,9 +59,10 @@ class CatalogueLoader:
 
     def _rows(self, piece: Piece) -> Rows:
         require(set(piece.fields), IDENTITY, piece.hdu or 0)
-        return make_rows(
-            piece.fields, self.file_id, hdu=piece.hdu, first_row=piece.first_row, listed=self.listed
-        )
+        first = piece.first_row if piece.numbers is None else piece.numbers
+        rows = make_rows(piece.fields, self.file_id, hdu=piece.hdu, first_row=first, listed=self.listed)
+        rows.notes += piece.notes
+        return rows
 
     def _all(self) -> Iterator[Rows]:
         yield self._first

@@ -204,3 +204,27 @@ def test_a_kill_after_a_catalogue_that_failed_is_finished(duck: str, tmp_path: P
     assert select(duck, "select reason_code from reject") == [("damaged",)]
     assert ingest_sdss(paths, duck).nothing_new
     assert select(duck, "select fiber_id, is_primary from spec_obj order by 1") == [(1, False), (2, True)]
+
+
+def test_lines_of_a_csv_with_other_fields_than_its_header(db: str, tmp_path: Path) -> None:
+    """A line too long is rejected by number, and later rows keep theirs; what is only blank is no field."""
+    lines = ["#Table1", "plate,mjd,fiberid,ra,dec,z,class", "4055,55359,1,1.0,1.0,0.5,GALAXY",
+             "4055,55359,2,2.0,1.0,0.5,GALAXY,x,y", "", "4055,55359,3,x,1.0,0.5,QSO",
+             "4055,55359,4,4.0,1.0,0.5", '4055,55359,5,5.0,1.0,0.5,"GALAXY",,']  # fmt: skip
+    path = tmp_path / "sky.csv"
+    path.write_text("\n".join(lines) + "\n")
+    done = ingest_sdss([str(path)], db)
+    assert (done.loaded, done.rows, done.rejects_fatal) == (1, 3, 2)
+    assert select(db, "select row_index, reason_code, fatal, native_id from reject order by 1") == [
+        (1, "bad_row", True, None), (2, "bad_position", True, "4055-55359-3"),
+    ]  # fmt: skip
+    assert select(db, "select reason from reject where row_index = 1") == [
+        ("line 4 has 9 fields, the header 7",),
+    ]
+    assert select(db, "select fiber_id, class from spec_obj order by 1") == [
+        (1, "GALAXY"), (4, None), (5, "GALAXY"),
+    ]  # fmt: skip
+    assert select(db, "select n_rows, n_rejected from source_file") == [(3, 2)]
+    path.write_text("plate,mjd,fiberid,ra,dec\n" + "4055,55359,1,1.0,1.0,0.5\n" * 3)
+    ingest_sdss([str(path)], db)
+    assert select(db, "select reason_code, row_index from reject") == [("damaged", None)]
