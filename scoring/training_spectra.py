@@ -45,7 +45,7 @@ def read_selected(
     limit: int = MAX_SPECTRA,
     where: str = "z is not null",
 ) -> SelectedSpectra:
-    """Read a window of the primary spectra of a selection.
+    """Read a window of the primary spectra of a selection, but for lines that were put into real ones.
 
     Parameters
     ----------
@@ -67,6 +67,7 @@ def read_selected(
     query = (
         f"select s.z, p.name, s.shard_row from {VIEW} s join pixel_shard p on p.shard_id = s.shard_id\n"
         f"where s.target_id in (select target_id from {VIEW} where {chosen.where}) and s.{where}\n"
+        "and s.target_id not in (select target_id from injection where host_target_id is not null)\n"
         "order by p.name, s.shard_row"
     )
     with connect_engine(db, read_only=True).connect() as conn:

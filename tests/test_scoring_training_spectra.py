@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import sqlalchemy as sa
 import torch
 from typer.testing import CliRunner
 
 from benchmarks.generated import add_spectra
 from lensmine import app
+from schema.engine import connect_engine
 from schema.errors import DataError, UserError
 from schema.grid import WINDOW_FIRST, WINDOW_NPIX
+from schema.tables import injection, spectrum
 from scoring.generate.recipes import PublishedRecipe
 from scoring.training_spectra import bank_from_selection, noise_from_selection, read_selected
 
@@ -37,6 +40,23 @@ def test_pixels_come_back_from_every_shard(galaxies: tuple[str, np.ndarray]) -> 
     assert not found.arrays["ivar"][:, :8].any()  # the shard does not reach there
     some = read_selected(db, "all_spectra", ("flux",), WINDOW_FIRST, WINDOW_NPIX, limit=50)
     assert len(some.z) == 50
+
+
+def test_nothing_is_learnt_from_ones_own_injections(galaxies: tuple[str, np.ndarray]) -> None:
+    """Simulated galaxies without a host stay: a mock survey may be learnt from."""
+    db, flux = galaxies
+    with connect_engine(db).begin() as conn:
+        keys = conn.execute(
+            sa.select(spectrum.c.target_id).order_by(spectrum.c.shard_id, spectrum.c.shard_row)
+        ).scalars().all()  # fmt: skip
+        rows = [
+            {"target_id": k, "is_lens": i % 2 == 0, "host_target_id": keys[-1]}
+            for i, k in enumerate(keys[:40])
+        ]
+        rows += [{"target_id": k, "is_lens": False, "host_target_id": None} for k in keys[40:60]]
+        conn.execute(injection.insert(), rows)
+    found = read_selected(db, "all_spectra", ("flux",), WINDOW_FIRST, WINDOW_NPIX)
+    assert len(found.z) == len(flux) - 40
 
 
 def test_a_bank_from_a_selection_looks_like_its_galaxies(galaxies: tuple[str, np.ndarray]) -> None:

@@ -136,8 +136,8 @@ def read_outcomes(
     if stage != "scored" and "superseded" in frame and frame["superseded"].any():
         raise UserError(
             f"another version of the model has scored {int(frame['superseded'].sum())} of the injected "
-            f"lenses since, and stage {stage!r} asks for candidates of the last one; measure that version, or "
-            "stage scored"
+            f"lenses since, and stage {stage!r} asks for candidates of the last one; measure that version, "
+            "or stage scored"
         )
     probability = frame["probability"].to_numpy(dtype=float)
     passed = frame["passed"].to_numpy(dtype=bool)
