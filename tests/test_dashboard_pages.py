@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from pathlib import Path
+
 import pytest
 import sqlalchemy as sa
 from dashboard_data import write_search
@@ -34,9 +37,11 @@ def open_page(**address):
         from dashboard import store
         from dashboard.pages import review
         from dashboard.settings import current
+        from dashboard.shell import failures
 
-        st.session_state["reviewer"] = store.ensure_reviewer(current().db, "Ada")
-        review.page()
+        with failures():
+            st.session_state["reviewer"] = store.ensure_reviewer(current().db, "Ada")
+            review.page()
 
     page = AppTest.from_function(script, default_timeout=60)
     for name, value in address.items():
@@ -72,3 +77,56 @@ def test_another_number_of_stamps_keeps_those_not_graded(db, ada):
     now = list(page.session_state["mosaic"]["tokens"].values())
     assert now[:15] == shown[5:]
     assert len(now) == len(set(now)) == 29  # all 34 but the five
+
+
+@contextlib.contextmanager
+def out_of_reach(db):
+    """A database that cannot be written to for a while."""
+    if db.startswith("postgresql"):  # nobody is there whose comment it would be
+        with connect_engine(db).begin() as conn:
+            conn.execute(sa.text("delete from reviewer"))
+        yield
+        return
+    file = Path(db)
+    file.rename(file.with_suffix(".gone"))
+    yield
+    file.with_suffix(".gone").rename(file)
+
+
+def test_a_comment_that_could_not_be_saved_can_be_saved_again(db, ada):
+    page = open_page()
+    target_id = page.session_state["session"].current.target_id
+    with out_of_reach(db):
+        page.text_input[0].set_value("an arc *here*").run()
+    assert not page.exception
+    page.run()
+    assert rows(db, "select count(*) from review_note") == [(0,)]
+    page.session_state["session"].skip(page.session_state["session"].current.token)
+    page.run()  # it is not lost on the way either
+    again = next(b for b in page.button if b.label == "Save again")
+    again.click().run()
+    assert rows(db, "select target_id, body from review_note") == [(target_id, "an arc *here*")]
+    assert not any("Save again" in b.label for b in page.button)
+
+
+def test_tags_of_another_tab_stay(db, ada):
+    one, two = open_page(hide_graded="0"), open_page(hide_graded="0")
+    target_id = one.session_state["session"].current.target_id
+    for page in (one, two):
+        page.session_state["session"].noted.add(target_id)
+        page.run()
+    tags(one, target_id).select("ring").run()
+    assert rows(db, "select tag from review_note where removed_at is null") == [("ring",)]
+    two.run()
+    tags(two, target_id).select("arc").run()
+    one.run()
+    assert not one.exception
+    assert set(rows(db, "select tag from review_note where removed_at is null")) == {("arc",), ("ring",)}
+    assert tags(one, target_id).value == ["ring", "arc"]
+    tags(one, target_id).unselect("ring").run()
+    two.run()
+    assert rows(db, "select tag from review_note where removed_at is null") == [("arc",)]
+
+
+def tags(page, target_id):
+    return next(g for g in page.get("button_group") if g.key == f"tags_{target_id}")

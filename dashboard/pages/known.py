@@ -77,15 +77,12 @@ def show_notes(session: ReviewSession, one: ReviewObject) -> None:
     )
     mine = [n for n in notes if n["reviewer_id"] == me]
     tags = {n["tag"]: n["note_id"] for n in mine if n["tag"]}
-    chosen = st.pills(
-        "Tags", [*TAGS, *(t for t in tags if t not in TAGS)], selection_mode="multi", default=list(tags),
-        wrap=True, key=f"tags_{one.target_id}",
+    key = f"tags_{one.target_id}"
+    st.session_state[key] = list(tags)  # as the database has it now: another tab may have changed it
+    st.pills(
+        "Tags", [*TAGS, *(t for t in tags if t not in TAGS)], selection_mode="multi", wrap=True, key=key,
+        on_change=_tag, args=(session, one.target_id, key, tags),
     )  # fmt: skip
-    for tag in set(chosen) - set(tags):
-        store.add_note(db, me, one.target_id, uuid.uuid4().hex, tag=tag)
-        session.noted.add(one.target_id)
-    for tag in set(tags) - set(chosen):
-        store.remove_note(db, me, tags[tag])
     serial = st.session_state.setdefault("note_serial", 0)
     st.text_input(
         "Comment",
@@ -93,8 +90,9 @@ def show_notes(session: ReviewSession, one: ReviewObject) -> None:
         placeholder="saved on Enter",
         max_chars=store.BODY_LENGTH,
         on_change=_comment,
-        args=(session, one, f"note_{one.target_id}_{serial}"),
+        args=(session, one.target_id, f"note_{one.target_id}_{serial}"),
     )
+    _unsaved(session)
     for note in notes:
         if note["body"] and (note["reviewer_id"] == me or graded):
             who = "you" if note["reviewer_id"] == me else note["reviewer"]
@@ -103,16 +101,46 @@ def show_notes(session: ReviewSession, one: ReviewObject) -> None:
         _others(one)
 
 
-def _comment(session: ReviewSession, one: ReviewObject, key: str) -> None:
+def _tag(session: ReviewSession, target_id: int, key: str, tags: dict[str, int]) -> None:
+    """Save what was changed here, and nothing that another tab has changed since."""
+    db, me = current().db, session.reviewer.reviewer_id
+    chosen = set(st.session_state[key])
     try:
-        body = st.session_state[key]
-        if store.add_note(
-            current().db, session.reviewer.reviewer_id, one.target_id, uuid.uuid4().hex, body=body
-        ):
-            session.noted.add(one.target_id)
-            st.session_state["note_serial"] += 1
+        for tag in chosen - set(tags):
+            store.add_note(db, me, target_id, uuid.uuid4().hex, tag=tag)
+            session.noted.add(target_id)
+        for tag in set(tags) - chosen:
+            store.remove_note(db, me, tags[tag])
     except LensmineError as exc:
-        st.session_state["message"] = f"Comment not saved, press Enter again: {exc}"
+        st.session_state["message"] = f"Tag not saved, choose it again: {exc}"
+
+
+def _comment(session: ReviewSession, target_id: int, key: str) -> None:
+    """Save what stands in the box, and empty it."""
+    st.session_state["note_serial"] += 1
+    _save_comment(session, target_id, uuid.uuid4().hex, st.session_state[key])
+
+
+def _save_comment(session: ReviewSession, target_id: int, token: str, body: str) -> None:
+    """Save a comment; one that cannot be saved is kept until it can."""
+    unsaved = st.session_state.setdefault("unsaved", {})
+    try:
+        if store.add_note(current().db, session.reviewer.reviewer_id, target_id, token, body=body):
+            session.noted.add(target_id)
+        unsaved.pop(token, None)
+    except LensmineError as exc:
+        unsaved[token] = (target_id, body)
+        st.session_state["message"] = f"Comment not saved, press Save again: {exc}"
+
+
+def _unsaved(session: ReviewSession) -> None:
+    """Comments that could not be saved, those on other objects too."""
+    for token, (target_id, body) in st.session_state.get("unsaved", {}).items():
+        st.html(f"<div class='lm-sub lm-bad'>Not saved: {html.escape(body)}</div>")
+        st.button(
+            "Save again", key=f"unsaved_{token}", on_click=_save_comment,
+            args=(session, target_id, token, body),
+        )  # fmt: skip
 
 
 def _others(one: ReviewObject) -> None:
