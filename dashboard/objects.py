@@ -81,8 +81,9 @@ def load_objects(conn: sa.Connection, target_ids: Sequence[int]) -> dict[int, Re
     found = {r["target_id"]: ReviewObject(r["target_id"], r) for r in _rows(conn, _TARGETS, ids)}
     for row in _rows(conn, _SCORES, ids):
         one = found.get(row["target_id"])
-        if one and not any(s["model_id"] == row["model_id"] for s in one.scores):
-            one.scores.append(row)
+        key = (row["model"], row["modality"])
+        if one and key not in {(s["model"], s["modality"]) for s in one.scores}:
+            one.scores.append(row)  # of a model's versions the one that scored last
     for row in _rows(conn, _FITS, ids):
         one = found.get(row["target_id"])
         if one:
@@ -94,7 +95,7 @@ def load_objects(conn: sa.Connection, target_ids: Sequence[int]) -> dict[int, Re
         if row["target_id"] in found and row["sep_arcsec"] <= LENS_REACH_ARCSEC:
             found[row["target_id"]].lenses.append(row)
     for one in found.values():
-        one.scores.sort(key=lambda s: -s["probability"])
+        one.scores.sort(key=lambda s: (not s["is_current"], -s["probability"]))
     return found
 
 
