@@ -298,7 +298,8 @@ def _csv_fields(picks: dict[str, int], rows: list[tuple[str, ...]]) -> dict[str,
     for k, ours in enumerate(picks):
         values = [row[k] for row in rows]
         if ours in CSV_TEXT:
-            out[ours] = pa.array(values, pa.string())
+            # a zero byte ends text, as in FITS
+            out[ours] = pa.array([v.partition("\0")[0] if "\0" in v else v for v in values], pa.string())
         else:
             numbers = pd.to_numeric(pd.Series(values, dtype=object), errors="coerce")
             out[ours] = numbers.to_numpy(dtype=np.float64)

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from etl.catalogue import copy_fields
 from etl.checks import FLUX_UNIT_TEXT, Fault, flux_unit_ok
+from etl.columns import REDSHIFT, require
 from etl.fits_fast import Buffer, FitsBytes, Hdu, NotRecognised
 from etl.sources import is_url
 
@@ -113,9 +114,8 @@ def _read_plate(fits: FitsBytes, zbest: FitsBytes | None) -> Plate:
         images["model"] = _models(zbest, primary, flux.shape)
         table = _need(zbest, 1, "redshifts")
         found = copy_fields(zbest, table, 0, zbest.layout(table).n_rows)
-        if len(found.get("plate", ())) != len(flux) or not np.array_equal(
-            found["fiber_id"], fields["fiber_id"]
-        ):
+        require(set(found), ("plate", "fiber_id", *REDSHIFT), table.index)
+        if len(found["plate"]) != len(flux) or not np.array_equal(found["fiber_id"], fields["fiber_id"]):
             raise Fault(
                 "damaged", "the fibres of spZbest are not those of the plate: they belong to two reductions"
             )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 import time
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,15 @@ import pytest
 from astropy.io import fits
 from hypothesis import given
 from hypothesis import strategies as st
-from sdss_files import pixels, row, spec_file, table
+from ingest_state import select
+from sdss_files import pixels, plate_files, row, spec_file, table
 
 from etl.catalogue import find_table, read_catalogue
 from etl.checks import Fault, flux_unit_ok, run2d_bits, run2d_order, spec_obj_id
 from etl.fits_fast import FitsBytes, NotRecognised, parse_value
 from etl.fits_slow import astropy_file, read_spec_slow, slow_fields
 from etl.pixels import ShardWriter
+from etl.sdss import ingest_sdss
 from etl.spec import RawSpec, read_spec, read_spec_fast
 from etl.worker import checked_row
 from schema.errors import LensmineError
@@ -242,6 +245,64 @@ def test_mutated_files_give_a_fault_or_a_spectrum(tmp_path: Path, request: pytes
     assert outcomes.get("truncated", 0) > 0
     assert "silent" not in outcomes
     assert not list((tmp_path / "shards").glob("*.tmp"))
+
+
+def _mutate_csv(buf: bytes, rng: random.Random) -> bytes:
+    data = bytearray(buf)
+    if rng.random() < 0.2:
+        return bytes(data[: rng.randrange(len(data))])
+    for _ in range(rng.randrange(1, 6)):
+        at = rng.randrange(len(data))
+        odd = (
+            b"",
+            b",",
+            b'"',
+            b"\n",
+            b"\r",
+            b"\0",
+            b"\xff",
+            b"\xc3\xa9",
+            b"#",
+            b"1e400",
+            b",,,x",
+            b"7" * 9000,
+        )
+        data[at : at + rng.randrange(3)] = rng.choice(odd)
+    return bytes(data)
+
+
+def test_mutated_plates_and_csvs_are_rejected_or_loaded(duckdb_template: Path, tmp_path: Path) -> None:
+    """Through the whole ingest: no damage of one file ends it."""
+    (tmp_path / "whole").mkdir()
+    plate, zbest = (p.read_bytes() for p in plate_files(tmp_path / "whole"))
+    csv = b"#Table1\nplate,mjd,fiberid,ra,dec,z,class,run2d,objid\n" + b"".join(
+        b"4055,55359,%d,%d.5,1.0,0.5,GALAXY,v5_7_0,1237650000000000000\n" % (k, k) for k in range(1, 30)
+    )
+    folder = tmp_path / "files"
+    folder.mkdir()
+    rng = random.Random(1812)
+    for k in range(1, 25):
+        damaged = _mutate(plate, rng) if k % 2 else plate
+        (folder / f"spPlate-{k:04d}-55359.fits").write_bytes(damaged)
+        damaged = zbest if k % 2 else _mutate(zbest, rng)
+        if k in (2, 4):  # a column of another name
+            name = b"= '" + (b"PLATE", b"FIBERID")[k // 2 - 1]
+            assert zbest.count(name) == 1
+            damaged = zbest.replace(name, name.replace(name[3:5], b"XX"))
+        (folder / f"spZbest-{k:04d}-55359.fits").write_bytes(damaged)
+        (folder / f"sky-{k}.csv").write_bytes(_mutate_csv(csv, rng))
+    db = str(shutil.copy(duckdb_template, tmp_path / "duck.duckdb"))
+    done = ingest_sdss([str(folder)], db, processes=1)
+    assert done.files == done.loaded + done.rejected == 72
+    assert done.loaded > 15
+    assert done.rejected > 8
+    assert {"bad_row", "missing_columns", "truncated"} <= set(done.reasons)
+    assert not list((tmp_path / "duck.shards").glob("*.tmp"))
+    reasons = select(db, "select path, reason from reject where reason_code = 'missing_columns'")
+    said = {Path(path).name: reason for path, reason in reasons}
+    for k, name in ((2, "PLATE"), (4, "FIBERID")):
+        assert f"lacks the columns {name}" in said[f"spPlate-{k:04d}-55359.fits"]
+    assert ingest_sdss([str(folder)], db, processes=1).nothing_new
 
 
 def test_find_table_skips_what_names_no_spectrum(tmp_path: Path) -> None:
