@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from schema import engine
 
-NEXT = {"score": "lensmine score {model} {selection}", "fit": "lensmine fit --model {model}"}
+NEXT = {"score": "lensmine score {model} {selection}{options}", "fit": "lensmine fit --model {model}"}
 
 REASONS_SQL = """
 with todo as ({todo}),
@@ -46,21 +46,41 @@ select
 from source_file group by kind order by kind
 """
 PAIRS_SQL = """
-select model.name as model, selection.name as selection, max(scoring_run.run_id) as run_id
-from scoring_run
-inner join model on model.model_id = scoring_run.model_id
-inner join selection on selection.selection_id = scoring_run.selection_id
-group by model.name, selection.name order by max(scoring_run.run_id) desc
+with latest as (
+    select model.name as model, selection.name as selection, max(scoring_run.run_id) as run_id
+    from scoring_run
+    inner join model on model.model_id = scoring_run.model_id
+    inner join selection on selection.selection_id = scoring_run.selection_id
+    group by model.name, selection.name
+)
+select latest.model, latest.selection, scoring_run.model_id, scoring_run.precision, scoring_run.software
+from latest inner join scoring_run on scoring_run.run_id = latest.run_id
+order by latest.run_id desc
 """
 HITS_SQL = """
+with fitted as (
+    select
+        hit.model,
+        hit.model_id,
+        hit.fit_id,
+        exists (
+            select 1 from line_fit
+            where line_fit.spectrum_id = hit.spectrum_id and line_fit.model_id = hit.model_id
+                and line_fit.content_hash = found.content_hash and line_fit.fit_version = :version
+                and abs(line_fit.hit_wave_angstrom - hit.wave_angstrom) < :tolerance
+        ) as is_current
+    from hit_fit as hit
+    inner join hit as found on found.target_id = hit.target_id and found.model_id = hit.model_id
+)
 select
-    model.name as model,
-    hit.model_id,
+    fitted.model,
+    fitted.model_id,
     count(*) as hits,
-    count(*) filter (where hit.fit_id is null) as unfitted,
-    (select count(*) from candidate where candidate.model_id = hit.model_id) as candidates
-from hit_fit as hit inner join model on model.model_id = hit.model_id
-group by model.name, hit.model_id order by model.name, hit.model_id
+    count(*) filter (where fit_id is null) as unfitted,
+    count(*) filter (where fit_id is not null and not is_current) as outdated,
+    (select count(*) from candidate where candidate.model_id = fitted.model_id) as candidates
+from fitted
+group by fitted.model, fitted.model_id order by fitted.model, fitted.model_id
 """
 JOBS_SQL = """
 select job_id, command, status, exit_code, started_at, finished_at, message from job
@@ -93,7 +113,7 @@ def collect_status(db: str | None, *, files: bool = False) -> dict[str, Any]:
             "database": engine.shown(engine.resolve_url(db)),
             "files": _rows(conn, FILES_SQL),
             "scores": [_scores(conn, pair) for pair in _rows(conn, PAIRS_SQL)],
-            "hits": _rows(conn, HITS_SQL),
+            "hits": _hits(conn),
             "jobs": _rows(conn, JOBS_SQL),
         }
         if files:
@@ -102,25 +122,50 @@ def collect_status(db: str | None, *, files: bool = False) -> dict[str, Any]:
     return out
 
 
-def _rows(conn: sa.Connection, query: str) -> list[dict[str, Any]]:
-    return [dict(row) for row in conn.execute(sa.text(query)).mappings()]
+def _rows(conn: sa.Connection, query: str, **params: Any) -> list[dict[str, Any]]:
+    return [dict(row) for row in conn.execute(sa.text(query), params).mappings()]
+
+
+def _hits(conn: sa.Connection) -> list[dict[str, Any]]:
+    """Hits a model, those without a fit, and those whose fits were made with other code or settings."""
+    from scoring.fits.oii import DEFAULT_OII
+    from scoring.fits.run import WAVE_TOLERANCE, fit_version
+    from scoring.fits.skewnormal import DEFAULT_FIT
+
+    return _rows(conn, HITS_SQL, version=fit_version(DEFAULT_FIT, DEFAULT_OII), tolerance=WAVE_TOLERANCE)
 
 
 def _scores(conn: sa.Connection, pair: dict[str, Any]) -> dict[str, Any]:
-    """Counts for one model on the latest version of one selection that it ever scored."""
+    """Counts for one model on the latest version of one selection that it ever scored.
+
+    The version asked about is that of the pair's latest run: the shipped weights of today in the precision of
+    that run, or the weights of one's own that it was given.
+    """
+    import dataclasses
+    import json
+
     from schema.errors import LensmineError
     from scoring.leases import bare, count_task
     from scoring.registry import get_model
     from scoring.selection import get_selection
     from scoring.tasks import make_task
 
+    precision = pair["precision"] or "fp32"
+    software = pair["software"] or {}
+    software = json.loads(software) if isinstance(software, str) else software
+    weights = software.get("weights")  # a run of an older lensmine does not say
+    options = "" if precision == "fp32" else f" --precision {precision}"
+    options += f" --weights {weights}" if weights not in (None, "shipped") else ""
     out: dict[str, Any] = {"model": pair["model"], "selection": pair["selection"]}
+    out |= {"precision": precision, "options": options}
     try:
         model = get_model(pair["model"])
         chosen = get_selection(conn, pair["selection"])
     except LensmineError as exc:
         return out | {"problem": str(exc)}
-    task = make_task(model, chosen)
+    task = make_task(model, chosen, precision)
+    if weights != "shipped":
+        task = dataclasses.replace(task, model_id=int(pair["model_id"]))
     counts = count_task(conn, task)
     query = REASONS_SQL.format(
         todo=task.todo_sql(),
@@ -161,7 +206,7 @@ def _changed_files(conn: sa.Connection) -> dict[str, list[str]]:
 def _next_commands(status: dict[str, Any]) -> list[str]:
     """Commands that bring up to date what is stale."""
     out = [NEXT["score"].format(**s) for s in status["scores"] if s.get("todo")]
-    out += [NEXT["fit"].format(**h) for h in status["hits"] if h["unfitted"]]
+    out += [NEXT["fit"].format(**h) for h in status["hits"] if h["unfitted"] or h["outdated"]]
     return out
 
 
@@ -215,8 +260,11 @@ def print_status(status: dict[str, Any]) -> None:
     )
     table(
         "Hits",
-        ["model", "hits", "not fitted", "candidates"],
-        [[h["model"], int(h["hits"]), int(h["unfitted"]), int(h["candidates"])] for h in status["hits"]],
+        ["model", "hits", "not fitted", "fitted otherwise", "candidates"],
+        [
+            [h["model"], int(h["hits"]), int(h["unfitted"]), int(h["outdated"]), int(h["candidates"])]
+            for h in status["hits"]
+        ],
     )
     table(
         "Jobs",

@@ -12,6 +12,7 @@ import datetime
 import socket
 import time
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
@@ -122,7 +123,7 @@ def score(
         resuming = run_id is not None
         if run_id is None:
             left = None if limit is None else limit - report.n_scored
-            run_id = begin_run(db, task, model, runner, report, chunk, left)
+            run_id = begin_run(db, task, model, runner, report, chunk, left, weights)
             report.seconds["select"] += time.perf_counter() - before
         if run_id is None:
             break
@@ -228,8 +229,11 @@ def begin_run(
     report: ScoreReport,
     chunk: int,
     limit: int | None,
+    weights: str = "shipped",
 ) -> int | None:
     """Plan a run, or join the one that another process has just planned; None when nothing is left."""
+
+    source = weights if weights == "shipped" else str(Path(weights).absolute())
 
     def begin() -> int | None:
         with connect_engine(db).begin() as conn:
@@ -261,7 +265,7 @@ def begin_run(
                 "started_at": datetime.datetime.now(datetime.UTC),
                 "seconds": {},
                 "host": socket.gethostname(),
-                "software": {"lensmine": _own_version(), **runner.versions()},
+                "software": {"lensmine": _own_version(), **runner.versions(), "weights": source},
             }
             conn.execute(scoring_run.insert(), [row])
             report.n_todo = n_todo
