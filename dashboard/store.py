@@ -195,7 +195,13 @@ def add_calibrators(db: str | None, target_ids: list[int], *, is_lens: bool, ori
 
 
 def save_query(db: str | None, reviewer_id: int, name: str, query: str, description: str = "") -> None:
-    """Keep a query under a name; the latest of a name stands."""
+    """Keep a query under a name; one's own of that name is replaced.
+
+    Raises
+    ------
+    UserError
+        When somebody else keeps a query of that name.
+    """
     shown = checked_name(name)
     row = {
         "query_id": hashed_id("saved_query", shown),
@@ -208,7 +214,10 @@ def save_query(db: str | None, reviewer_id: int, name: str, query: str, descript
 
     def work(conn: sa.Connection) -> None:
         same = saved_query.c.query_id == row["query_id"]
-        if conn.execute(sa.select(saved_query.c.query_id).where(same)).first():
+        held = conn.execute(sa.select(saved_query.c.reviewer_id).where(same)).first()
+        if held is not None and held[0] not in (None, reviewer_id):
+            raise UserError(f"somebody else keeps a query named {shown!r}; save yours under another name")
+        if held is not None:
             conn.execute(
                 saved_query.update().where(same).values({k: v for k, v in row.items() if k != "query_id"})
             )

@@ -200,6 +200,8 @@ def test_saved_queries_are_replaced_by_name(db):
     ada = store.ensure_reviewer(db, "Ada")
     store.save_query(db, ada.reviewer_id, "mine", "select 1", "one")
     store.save_query(db, ada.reviewer_id, "mine", "select 2")
+    with pytest.raises(UserError, match="somebody else keeps a query named 'mine'"):
+        store.save_query(db, store.ensure_reviewer(db, "Bo").reviewer_id, "mine", "select 3")
     assert [(q["name"], q["sql"]) for q in store.reading(db, store.list_queries)] == [("mine", "select 2")]
 
 

@@ -70,8 +70,12 @@ def _box(who: Reviewer) -> None:
             width=260,
         )
         if st.button("Save query") and name.strip():
-            store.save_query(db, who.reviewer_id, name, query)
-            st.rerun()
+            try:
+                store.save_query(db, who.reviewer_id, name, query)
+            except LensmineError as exc:
+                st.error(plain(str(exc)))
+            else:
+                st.rerun()
     if run:
         st.session_state.pop("answer", None)
         try:
