@@ -28,6 +28,8 @@ AHEAD = 24
 """Objects loaded in one go."""
 KEEP_OBJECTS = 160
 KEEP_HISTORY = 200
+SEEN = 200
+"""So many of its first objects say what pixels the objects of a queue have."""
 MOST_RATE = 0.9
 
 
@@ -132,12 +134,28 @@ class ReviewSession:
             self._open &= ~self.order.is_known
         if self.blind:
             self._open &= ~np.isin(ids, np.fromiter(self.truth, np.int64, len(self.truth)))
-            fresh = np.array([t for t in self.truth if t not in self.mine], dtype=np.int64)
+            fits = self._fitting(conn)
+            fresh = np.array([t for t in self.truth if t in fits and t not in self.mine], dtype=np.int64)
             self._pool = [int(t) for t in fresh[np.argsort(mixed(fresh, self.reviewer.reviewer_id % 2**31))]]
         else:
             self._pool = []
         for row in reversed(store.last_grades(conn, self.reviewer.reviewer_id, verdicts=self.settling)):
             self._passed(Step(int(row["target_id"]), int(row["grade_id"]), str(row["grade"])))
+
+    def _fitting(self, conn: sa.Connection) -> set[int]:
+        """Calibrators with what the queue is about, or with what its first objects have: others stand out."""
+        pixels = {"candidate": ["spectrum"], "image_candidate": ["cutout"]}.get(self.spec.source)
+        if pixels is None:
+            seen = sa.bindparam("ids", [int(t) for t in self.order.target_id[:SEEN]], expanding=True)
+            pixels = [
+                table
+                for table in ("spectrum", "cutout")
+                if conn.execute(
+                    sa.text(f"select 1 from {table} where target_id in :ids limit 1").bindparams(seen)
+                ).first()
+            ]
+        query = "select target_id from calibrator where target_id in (select target_id from {0})"
+        return {int(t) for table in pixels for t in conn.execute(sa.text(query.format(table))).scalars()}
 
     @property
     def blind(self) -> bool:

@@ -11,6 +11,7 @@ from dashboard_data import write_search
 from streamlit.testing.v1 import AppTest
 
 from dashboard import settings, store
+from dashboard.calibration import choose_calibrators
 from dashboard.queues import forget_orders
 from schema.engine import connect_engine
 
@@ -130,3 +131,51 @@ def test_tags_of_another_tab_stay(db, ada):
 
 def tags(page, target_id):
     return next(g for g in page.get("button_group") if g.key == f"tags_{target_id}")
+
+
+def blind(db, **how):
+    """Calibrators mixed in at nearly every place."""
+    choose_calibrators(db, injections=6, **how)
+    with connect_engine(db).begin() as conn:
+        conn.execute(sa.text("update cut_setting set value = 0.9 where name = 'review_calibration_rate'"))
+
+
+def test_nothing_tells_a_calibrator_before_its_grade(db, search, ada):
+    open_ = open_page(view="cuts=1")
+    for word in ("Probability", "left in this queue", "<b>second</b>", "of 34"):
+        assert word in text(open_), word
+    blind(db, lenses="native_id = 'object-30'")
+    page = open_page(view="cuts=1")
+    session = page.session_state["session"]
+    told = ("Probability", "left in this queue", "<b>second</b>", "of 34", "Known lens", "object-")
+    for _ in range(6):
+        before = text(page)
+        assert not [word for word in told if word in before]
+        on = session.current
+        session.grade(on.token, "B")
+        session.back()
+        page.run()
+        assert "Probability" in text(page)
+        assert "of 34" in text(page)
+        session.skip(session.current.token)
+        page.run()
+    session.reveal(session.current)
+    page.run()
+    assert "Probability" in text(page)
+
+
+def test_stamps_tell_no_probability_while_calibrators_are_mixed_in(db, search, ada):
+    captions = [f"{p:.3f} J" for p in search.probability]
+    page = open_page(**{"as": "mosaic"})
+    assert sum(c in text(page) for c in captions) > 10
+    assert "more after this page" in text(page)
+    blind(db)
+    page = open_page(**{"as": "mosaic"})
+    assert not any(c in text(page) for c in captions)
+    assert "more after this page" not in text(page)
+
+
+def test_the_cut_table_has_the_verdicts_on_images(db, search, ada):
+    page = open_page(view="cuts=1", source="image_candidate")
+    assert "<b>second</b>" in text(page)
+    assert "of 34" in text(page)

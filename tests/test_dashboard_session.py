@@ -226,6 +226,31 @@ def test_calibrators_are_mixed_in_at_the_rate_and_only_once(db, search, ada):
     assert counted == confusion == mixed_in
 
 
+def test_calibrators_have_what_the_queue_is_about(db, search, ada):
+    """Targets 0 to 5 have an image alone."""
+    store.add_calibrators(db, [*search.ids[:10], search.ids[39]], is_lens=True, origin="injection")
+    set_value(db, "review_calibration_rate", 0.9)
+
+    def mixed_in(spec):
+        session = ReviewSession(db, ada, spec)
+        first = {session.current.target_id} if session.current else set()
+        return set(session._pool) | first & set(session.truth)
+
+    image, spectrum = set(search.ids[:10]), set(search.ids[6:10])
+    assert mixed_in(QueueSpec("image_candidate")) == image
+    assert mixed_in(QueueSpec("candidate")) == spectrum
+    assert mixed_in(QueueSpec()) == image  # these are the candidates that there are
+    with connect_engine(db).begin() as conn:
+        conn.execute(sa.text("update selection set where_sql = 'z > 0'"))
+    forget_orders()
+    assert mixed_in(QueueSpec("selection:everything")) == image  # of its objects all have both
+    with connect_engine(db).begin() as conn:
+        conn.execute(sa.text("delete from image_score"))
+        conn.execute(sa.text("delete from cutout"))
+    forget_orders()
+    assert mixed_in(QueueSpec("selection:everything")) == spectrum
+
+
 def test_a_restart_does_not_change_what_comes_next(db, search, ada):
     choose_calibrators(db, injections=6)
     set_value(db, "review_calibration_rate", 0.5)

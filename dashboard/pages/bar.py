@@ -74,7 +74,9 @@ def _words(session: ReviewSession, one: ReviewObject) -> list[dict[str, str]]:
     words += [{"text": f"{k} {v:.2f}"} for k, v in mags]
     given = session.mine.get(one.target_id)
     words.append({"text": f"your grade: {given}" if given else "not graded by you", "kind": "lm-sub"})
-    return [*words, {"text": f"{session.n_left:,} left in this queue", "kind": "lm-sub"}]
+    if not session.blind:  # a count that stands still would tell a calibrator
+        words.append({"text": f"{session.n_left:,} left in this queue", "kind": "lm-sub"})
+    return words
 
 
 def _act(session: ReviewSession) -> None:

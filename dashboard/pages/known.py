@@ -13,7 +13,7 @@ from dashboard.links import viewer_links
 from dashboard.objects import ReviewObject
 from dashboard.session import ReviewSession, Shown
 from dashboard.settings import current
-from dashboard.shell import table
+from dashboard.shell import aside, table
 from schema.errors import LensmineError
 
 TAGS = ("arc", "ring", "quad", "merger", "spiral", "artefact")
@@ -21,6 +21,19 @@ TAGS = ("arc", "ring", "quad", "merger", "spiral", "artefact")
 
 def show_known(session: ReviewSession, one: ReviewObject, on: Shown) -> None:
     """Probabilities, and what would give a calibrator away only when asked for."""
+    if not session.is_open(on):
+        st.button(
+            "Show identity",
+            key=f"reveal_{on.token}",
+            shortcut="I",
+            on_click=session.reveal,
+            args=(on,),
+            help=(
+                "Calibrators are mixed in: probabilities, cuts, name, known lenses and links would tell. A"
+                " grade given after looking does not count for calibration."
+            ),
+        )
+        return
     rows = [
         [s["model"], f"{s['probability']:.4f}", f"{s['threshold']:g}" if s["threshold"] is not None else "",
          "" if s["is_current"] else "stale"]
@@ -31,19 +44,6 @@ def show_known(session: ReviewSession, one: ReviewObject, on: Shown) -> None:
         if rows
         else "<div class='lm-sub'>No model scored it.</div>"
     )
-    if not session.is_open(on):
-        st.button(
-            "Show identity",
-            key=f"reveal_{on.token}",
-            shortcut="I",
-            on_click=session.reveal,
-            args=(on,),
-            help=(
-                "Calibrators are mixed in: name, known lenses and links would tell. A grade given after"
-                " looking does not count for calibration."
-            ),
-        )
-        return
     st.html(f"<div class='lm-sub'>{html.escape(one.row['survey'])} {html.escape(one.row['native_id'])}</div>")
     near = [
         [
@@ -150,17 +150,20 @@ def _others(one: ReviewObject) -> None:
     st.html(table(["Reviewer", "Grade"], [list(r) for r in rows]))
 
 
-def show_cuts(one: ReviewObject) -> None:
-    """The cut table of ``lensmine explain``."""
+def show_cuts(session: ReviewSession, one: ReviewObject, on: Shown) -> None:
+    """What ``lensmine explain`` says of each model: the cuts, and the place among images."""
+    if not session.is_open(on):  # a calibrator is no candidate, and known lenses stand among the cuts
+        aside("Calibrators are mixed in: the cut table is shown after the grade, or with the identity (I).")
+        return
     from scoring.explain import explain
 
     found = explain(current().db, str(one.target_id))
-    for verdict in found["verdicts"]:
+    for verdict in [*found["verdicts"], *found["images"]["verdicts"]]:
         st.html(
             f"<div class='lm-sub'><b>{html.escape(verdict['model'])}</b>: {html.escape(verdict['verdict'])},"
             f" {html.escape(verdict['reason'])}</div>"
         )
-        if verdict["steps"]:
+        if verdict.get("steps"):
             rows = [
                 [s["step"], "passes" if s["passes"] else "fails", s["found"], s["asked"]]
                 for s in verdict["steps"]

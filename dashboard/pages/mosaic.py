@@ -45,8 +45,9 @@ def _draw(session: ReviewSession) -> None:
         st.button("Next page", on_click=_turn, args=(session,), type="primary", key="mosaic_next")
         st.button("Rest is X, next page", on_click=_rest, args=(session,), key="mosaic_rest")
         keys = " ".join(f"<kbd>{k}</kbd> {g}" for g, k in KEYS.items())
+        more = "" if session.blind else f"{session.n_left:,} more after this page &nbsp; "
         st.html(
-            f"<span class='lm-sub' id='lm-mosaic-state'>{session.n_left:,} more after this page &nbsp; {keys}"
+            f"<span class='lm-sub' id='lm-mosaic-state'>{more}{keys}"
             " <kbd>Backspace</kbd> take back <kbd>↵</kbd> open; arrows move</span>"
         )
     if n != state["size"]:
@@ -101,7 +102,7 @@ def _fresh(session: ReviewSession, size: int) -> dict[str, Any]:
 
 
 def _item(session: ReviewSession, token: str, one: ReviewObject, given: str | None) -> dict[str, Any]:
-    best = one.scores[0]["probability"] if one.scores else None
+    best = one.scores[0]["probability"] if one.scores and not session.blind else None
     short = one.name[:5] + one.name[10:15]  # hours and minutes, degrees and minutes
     caption = short if best is None else f"{best:.3f} {short}"
     grade = given if given is not None else session.mine.get(one.target_id, "")

@@ -52,7 +52,7 @@ def _draw(session: ReviewSession) -> None:
         show_known(session, one, on)
         show_notes(session, one)
     if look.cuts:
-        show_cuts(one)
+        show_cuts(session, one, on)
     _prefetch(session, look)
 
 
