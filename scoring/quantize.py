@@ -8,6 +8,7 @@ version of its own, and what was measured on it stands in its card.
 from __future__ import annotations
 
 import json
+import os
 import tempfile
 import time
 from collections.abc import Iterator
@@ -58,19 +59,24 @@ def quantised(model: Model) -> tuple[Path, dict[str, Any]]:
     folder = cache_dir() / "int8"
     name = f"{model.name}-{model.preprocessing_hash[:12]}-{model.weights_hash[:12]}-v{VERSION}"
     path, note = folder / f"{name}.onnx", folder / f"{name}.json"
-    if not (path.exists() and note.exists()):
+    known = _noted(note) if path.exists() else None
+    if known is None:
         folder.mkdir(parents=True, exist_ok=True)
-        made = folder / f"{name}.{time.time_ns()}.tmp"
+        made, told = (folder / f"{name}.{os.getpid()}.{time.time_ns()}{end}.tmp" for end in ("", ".json"))
         threads = torch.get_num_threads()
         torch.set_num_threads(1)  # on busy cores its threads and those of ONNX Runtime wait for each other
         try:
             _quantise(model, made)
-            check = measure(model, made)
+            told.write_text(json.dumps(measure(model, made), indent=1))
+            told.replace(note)  # first, so that whoever finds the network finds what was measured on it
+            made.replace(path)
         finally:
             torch.set_num_threads(threads)
-        made.replace(path)
-        note.write_text(json.dumps(check, indent=1))
-    check = json.loads(note.read_text())
+            made.unlink(missing_ok=True)
+            told.unlink(missing_ok=True)
+        known = _noted(note)
+        assert known is not None
+    check = known
     if not check["allowed"]:
         raise UserError(
             f"{model.name} loses lenses in int8: completeness {check['completeness_int8']:.4f}, in fp32 "
@@ -78,6 +84,16 @@ def quantised(model: Model) -> tuple[Path, dict[str, Any]]:
             "use --precision fp32"
         )
     return path, check
+
+
+def _noted(note: Path) -> dict[str, Any] | None:
+    """What was measured on an int8 network; None where the note is missing or damaged."""
+    try:
+        check = json.loads(note.read_text(encoding="utf-8"))
+    except (FileNotFoundError, ValueError):
+        return None
+    whole = isinstance(check, dict) and {"allowed", "completeness_int8", "completeness_fp32"} <= check.keys()
+    return check if whole else None
 
 
 def _batch(model: Model, n: int, seed: int) -> tuple[Tensor, NDArray[np.bool_]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import threading
 from pathlib import Path
 
@@ -152,6 +153,38 @@ def test_int8_that_loses_lenses_is_refused(monkeypatch: pytest.MonkeyPatch) -> N
     for _ in range(2):  # measured, then remembered
         with pytest.raises(UserError, match=r"loses lenses in int8: completeness 0\.5000, in fp32 0\.9000"):
             backends.make_backend(model, "openvino", "int8")
+
+
+@pytest.mark.parametrize("damaged", ['{"allowed": tr', "", "[]", '{"completeness_int8": 0.9}'])
+def test_a_cut_note_of_the_int8_cache_is_made_anew(monkeypatch: pytest.MonkeyPatch, damaged: str) -> None:
+    monkeypatch.setattr(quantize, "N_CALIBRATION", 64)
+    monkeypatch.setattr(quantize, "N_CHECK", 512)
+    model = loaded("snr_lae")
+    path, check = quantize.quantised(model)
+    note = path.with_suffix(".json")
+    note.write_text(damaged)
+    assert quantize.quantised(model) == (path, check)
+    assert json.loads(note.read_text()) == check
+    assert not list(path.parent.glob("*.tmp"))
+
+
+def test_the_note_of_an_int8_network_is_whole_before_the_network_is_there(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another worker that sees the network may read its note at once, and a kill leaves no cut note."""
+    monkeypatch.setattr(quantize, "N_CALIBRATION", 64)
+    monkeypatch.setattr(quantize, "N_CHECK", 512)
+    replace, seen = Path.replace, []
+
+    def watched(self: Path, target: Path) -> Path:
+        seen.append((target.suffix, {p.suffix for p in self.parent.iterdir()}))
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", watched)
+    quantize.quantised(loaded("snr_lae"))
+    assert [suffix for suffix, _ in seen] == [".json", ".onnx"]
+    assert ".json" not in seen[0][1]  # nothing is written in place
+    assert ".onnx" not in seen[0][1]
 
 
 def test_wilson_interval() -> None:
