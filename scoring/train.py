@@ -271,7 +271,7 @@ def load_checkpoint(
     if not path.is_file():
         raise UserError(f"nothing to resume: {path} does not exist")
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise DataError(f"{path} is not a checkpoint: {str(error).splitlines()[0]}") from error
     asked = {**asdict(config), "recipe": describe(recipe)}

@@ -129,6 +129,19 @@ def test_a_resumed_run_ends_where_an_uninterrupted_one_does(
         assert torch.equal(value, again.network().state_dict()[key]), key
 
 
+def test_a_run_begun_on_a_gpu_goes_on_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checkpoint's tensors are tagged as those of a CUDA device are."""
+    plain = torch.serialization.location_tag
+    config = dataclasses.replace(FAST, epochs=1)
+    monkeypatch.setattr(
+        torch.serialization, "location_tag", lambda storage: plain(storage).replace("cpu", "cuda:0")
+    )
+    fit(small_model(), *sets(16), config, tmp_path)
+    monkeypatch.setattr(torch.serialization, "location_tag", plain)
+    history = fit(small_model(seed=99), *sets(16), config, tmp_path, resume=True)
+    assert [row["epoch"] for row in history] == [1]
+
+
 def test_another_configuration_does_not_resume(tmp_path: Path) -> None:
     fit(small_model(), *sets(16), dataclasses.replace(FAST, epochs=1), tmp_path)
     with pytest.raises(UserError, match="is there already"):

@@ -62,6 +62,20 @@ def test_resuming_asks_for_the_same_settings(tmp_path: Path) -> None:
         train(TINY, RealisticRecipe(), tmp_path, resume=True)
 
 
+def test_a_run_begun_on_a_gpu_goes_on_without_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The checkpoint's tensors are tagged as those of a CUDA device are."""
+    plain = torch.serialization.location_tag
+    monkeypatch.setattr(
+        torch.serialization, "location_tag", lambda storage: plain(storage).replace("cpu", "cuda:0")
+    )
+    train(replace(TINY, epochs=1, spectra_per_epoch=256), RealisticRecipe(), tmp_path)
+    monkeypatch.setattr(torch.serialization, "location_tag", plain)
+    assert b"cuda:0" in (tmp_path / "checkpoint.pt").read_bytes()
+    same = replace(TINY, epochs=1, spectra_per_epoch=256)
+    _, history = train(same, RealisticRecipe(), tmp_path, resume=True)
+    assert [row["epoch"] for row in history] == [1]
+
+
 def test_a_filter_has_nothing_to_train(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no weights to train"):
         train(replace(TINY, model="matched_filter_lae"), PublishedRecipe(), tmp_path)

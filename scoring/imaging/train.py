@@ -313,7 +313,7 @@ def _load(
     optimiser: torch.optim.Optimizer,
 ) -> tuple[int, list[dict[str, float]]]:
     try:
-        state: dict[str, Any] = torch.load(path, weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:
         raise DataError(f"{path} is not a checkpoint: {str(error).splitlines()[0]}") from error
     changed = [key for key, value in asdict(config).items() if state["config"].get(key) != value]
