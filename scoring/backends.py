@@ -98,6 +98,8 @@ class TorchBackend(Backend):
         if model.modality == "image":
             self.network = channels_last(self.network)
         if self.where.type == "cuda":
+            if precision == "fp32":
+                whole_fp32()
             self.device = torch.cuda.get_device_name(self.where)
             self.batch = 2048
             self._lock = threading.Lock()
@@ -116,6 +118,12 @@ class TorchBackend(Backend):
     def versions(self) -> dict[str, str]:
         more = {"cuda": str(torch.version.cuda)} if self.where.type == "cuda" else {}
         return super().versions() | more
+
+
+def whole_fp32() -> None:
+    """Have this process compute fp32 on CUDA in fp32: cuDNN's convolutions take TF32, 10 bits, by default."""
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
 
 
 class OpenVinoBackend(Backend):

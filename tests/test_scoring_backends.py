@@ -17,6 +17,9 @@ from scoring.models.base import WEIGHTS_DIR, SpectralModel
 from scoring.registry import available_models, get_model, model_class
 from scoring.versions import model_key, versioned_weights
 
+on_cuda = pytest.mark.skipif(
+    not torch.cuda.is_available(), reason="no GPU is there: torch finds no CUDA device"
+)
 NETWORKS = [name for name in available_models("spectrum") if model_class(name).kind == "network"]
 
 
@@ -197,3 +200,40 @@ def test_int8_is_calibrated_on_spectra_with_the_pipelines_model() -> None:
     assert x.shape == (64, 5, 1192)
     assert label.sum() == 32
     assert float(x[:, 0].square().mean()) < 4  # flux less a model that fits, over its error
+
+
+# ---------------------------------------------------------------------- on a GPU
+
+
+def test_fp32_on_cuda_asks_for_fp32() -> None:
+    """cuDNN computes convolutions in TF32 unless it is told not to; the flags need no device."""
+    torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = True
+    backends.whole_fp32()
+    assert not torch.backends.cudnn.allow_tf32
+    assert not torch.backends.cuda.matmul.allow_tf32
+
+
+@on_cuda
+@pytest.mark.parametrize("name", NETWORKS)
+def test_fp32_on_cuda_is_that_of_the_cpu(name: str) -> None:
+    torch.backends.cudnn.allow_tf32 = True  # as torch comes
+    model = loaded(name)
+    x = preprocessed(model, 300)
+    exact = backends.make_backend(model, "torch", device="cpu").logits(x)
+    runner = backends.make_backend(model, "torch", device="cuda")
+    assert (runner.precision, runner.where.type) == ("fp32", "cuda")
+    assert np.abs(runner.logits(x.cuda()) - exact).max() < 1e-3
+
+
+@on_cuda
+@pytest.mark.parametrize("name", NETWORKS)
+def test_bf16_on_cuda_runs_compiled_and_near(name: str) -> None:
+    model = loaded(name)
+    x = preprocessed(model, 300)
+    exact = backends.make_backend(model, "torch", device="cpu").logits(x)
+    runner = backends.make_backend(model, "torch", "bf16", "cuda")
+    assert isinstance(runner, backends.TorchBackend)
+    assert isinstance(runner.network, torch._dynamo.OptimizedModule)
+    got = runner.logits(x.cuda())
+    assert np.abs(probability(got) - probability(exact)).max() < 0.2
+    assert np.corrcoef(got, exact)[0, 1] > 0.99
