@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import sqlalchemy as sa
+from numpy.typing import NDArray
 
 from dashboard import store
 from dashboard.objects import ReviewObject, load_objects
@@ -28,6 +29,8 @@ AHEAD = 24
 """Objects loaded in one go."""
 KEEP_OBJECTS = 160
 KEEP_HISTORY = 200
+LOOK_AGAIN_S = 60.0
+"""The queue and what others graded are looked at anew so often [s]."""
 SEEN = 200
 """So many of its first objects say what pixels the objects of a queue have."""
 MOST_RATE = 0.9
@@ -86,6 +89,7 @@ class ReviewSession:
         self._lock = threading.Lock()
         self.acting = threading.RLock()
         self._loading: threading.Thread | None = None
+        self._looked = time.monotonic()
         store.reading(db, self._load)
         self.advance()
 
@@ -121,19 +125,8 @@ class ReviewSession:
             int(t): bool(k)
             for t, k in conn.execute(sa.text("select target_id, is_lens from calibrator")).all()
         }
-        ids = self.order.target_id
-        self._open = np.ones(len(ids), dtype=bool)
-        if self.spec.hide_graded and not self.settling:
-            self._open &= ~np.isin(ids, np.fromiter(self.mine, np.int64, len(self.mine)))
-        if self.spec.hide_enough and not self.settling:
-            done = conn.execute(
-                sa.text("select target_id from grade_count where n_grade >= :n"), {"n": self.enough_at}
-            ).scalars()
-            self._open &= ~np.isin(ids, np.array(list(done), dtype=np.int64))
-        if self.spec.hide_known:
-            self._open &= ~self.order.is_known
+        self._open = self._wanted(conn, self.order)
         if self.blind:
-            self._open &= ~np.isin(ids, np.fromiter(self.truth, np.int64, len(self.truth)))
             fits = self._fitting(conn)
             fresh = np.array([t for t in self.truth if t in fits and t not in self.mine], dtype=np.int64)
             self._pool = [int(t) for t in fresh[np.argsort(mixed(fresh, self.reviewer.reviewer_id % 2**31))]]
@@ -141,6 +134,32 @@ class ReviewSession:
             self._pool = []
         for row in reversed(store.last_grades(conn, self.reviewer.reviewer_id, verdicts=self.settling)):
             self._passed(Step(int(row["target_id"]), int(row["grade_id"]), str(row["grade"])))
+
+    def _wanted(self, conn: sa.Connection, order: Order) -> NDArray[np.bool_]:
+        """Which objects of an order the filters leave; calibrators come of their own."""
+        ids = order.target_id
+        wanted = np.ones(len(ids), dtype=bool)
+        if self.spec.hide_graded and not self.settling:
+            wanted &= ~np.isin(ids, np.array(list(self.mine), dtype=np.int64))
+        if self.spec.hide_enough and not self.settling:
+            done = conn.execute(
+                sa.text("select target_id from grade_count where n_grade >= :n"), {"n": self.enough_at}
+            ).scalars()
+            wanted &= ~np.isin(ids, np.array(list(done), dtype=np.int64))
+        if self.spec.hide_known:
+            wanted &= ~order.is_known
+        if self.blind:
+            wanted &= ~np.isin(ids, np.array(list(self.truth), dtype=np.int64))
+        return wanted
+
+    def look_again(self) -> None:
+        """Take in what others have graded and what is new in the queue; what was passed stays out."""
+        self._looked = time.monotonic()
+        order = load_order(self.db, self.spec)
+        wanted = store.reading(self.db, lambda conn: self._wanted(conn, order))
+        with self._lock:
+            passed = self.order.target_id[~self._open]
+            self.order, self._open = order, wanted & ~np.isin(order.target_id, passed)
 
     def _fitting(self, conn: sa.Connection) -> set[int]:
         """Calibrators with what the queue is about, or with what its first objects have: others stand out."""
@@ -201,18 +220,21 @@ class ReviewSession:
                 self._objects.popitem(last=False)
 
     def load_ahead(self) -> None:
-        """Load what comes next in the background when little of it is left in memory."""
+        """Load what comes next in the background when little of it is left; look again once a minute."""
         if self._loading is not None and self._loading.is_alive():
             return
         ahead = self.plan(AHEAD)
         with self._lock:
             missing = [t for t in ahead if t not in self._objects]
-        if ahead and len(missing) > AHEAD // 2:
-            self._loading = threading.Thread(target=self._load_quietly, args=(missing,), daemon=True)
+        late = time.monotonic() - self._looked > LOOK_AGAIN_S
+        if late or (ahead and len(missing) > AHEAD // 2):
+            self._loading = threading.Thread(target=self._load_quietly, args=(missing, late), daemon=True)
             self._loading.start()
 
-    def _load_quietly(self, target_ids: list[int]) -> None:
+    def _load_quietly(self, target_ids: list[int], look_again: bool) -> None:
         try:
+            if look_again:
+                self.look_again()
             self._remember(store.reading(self.db, lambda conn: load_objects(conn, target_ids)))
         except Exception:
             return  # the page will load it itself, and say what is wrong
@@ -221,8 +243,9 @@ class ReviewSession:
 
     def plan(self, n: int) -> list[int]:
         """The next n objects if each is graded, calibrators among them where chance puts them."""
-        places = np.flatnonzero(self._open)[:n]
-        ordinary = [int(t) for t in self.order.target_id[places]]
+        with self._lock:
+            places = np.flatnonzero(self._open)[:n]
+            ordinary = [int(t) for t in self.order.target_id[places]]
         pool, given, out = list(self._pool), self.n_given + self._on_screen(), list[int]()
         while len(out) < n and (ordinary or (pool and not out)):
             use_pool = pool and (not ordinary or self._chance(given) < self.rate)
@@ -250,7 +273,8 @@ class ReviewSession:
     def _show(self, target_id: int) -> Shown:
         if target_id in self._pool:
             self._pool.remove(target_id)
-        self._open[self.order.target_id == target_id] = False
+        with self._lock:
+            self._open[self.order.target_id == target_id] = False
         if target_id in self.mine:  # what is graded shows its identity
             self.revealed.add(target_id)
         return Shown(target_id, revealed=target_id in self.revealed)
@@ -422,4 +446,5 @@ class ReviewSession:
             if target_id not in self._pool and target_id not in self.mine:
                 self._pool.insert(0, target_id)
         elif target_id not in self.mine or not self.spec.hide_graded:
-            self._open[self.order.target_id == target_id] = True
+            with self._lock:
+                self._open[self.order.target_id == target_id] = True

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
 import sqlalchemy as sa
@@ -94,6 +96,43 @@ def test_filters_hide_graded_enough_and_known(db, search, ada):
     session = ReviewSession(db, bo, known)
     assert session.n_left == N_IMAGE - 1
     assert search.ids[30] not in session.plan(N_IMAGE)
+
+
+def test_a_long_session_takes_in_what_others_grade_and_what_is_new(db, search, ada):
+    with connect_engine(db).begin() as conn:
+        conn.execute(sa.text("update selection set where_sql = 'is_injection'"))
+    everything = QueueSpec(source="selection:everything", order="shuffled")
+    session = ReviewSession(db, ada, everything)
+    passed = [session.current.target_id]
+    session.skip(session.current.token)
+    passed.append(session.current.target_id)
+    session.grade(session.current.token, "B")
+    one, two = session.plan(2)
+
+    def others_grade(target_id):
+        for name in "xyz":
+            who = store.ensure_reviewer(db, name)
+            store.save_grade(db, who.reviewer_id, Grade(target_id, "X", f"{name}{target_id}"))
+
+    def look(seconds_ago):
+        forget_orders()
+        session._looked = time.monotonic() - seconds_ago
+        session.load_ahead()
+        if session._loading is not None:
+            session._loading.join()
+
+    others_grade(one)
+    look(seconds_ago=30)
+    assert session.plan(2) == [one, two]  # at most once a minute
+    look(seconds_ago=61)
+    assert one not in session.plan(N)
+    assert session.plan(1) == [two]
+    assert session.n_left == 17
+    with connect_engine(db).begin() as conn:
+        conn.execute(sa.text("update selection set where_sql = 'true'"))
+    look(seconds_ago=61)
+    assert session.n_left == 37
+    assert not {*passed, one, session.current.target_id} & set(session.plan(N))
 
 
 def test_grade_back_undo_and_skip(db, search, ada):

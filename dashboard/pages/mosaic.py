@@ -60,6 +60,7 @@ def _draw(session: ReviewSession) -> None:
         st.success("Nothing left in this queue: graded, passed, or hidden by the filters at the side.")
         return
     found = session.objects(list(state["tokens"].values()))
+    session.load_ahead()
     items = [
         _item(session, token, found[target_id], state["given"].get(token))
         for token, target_id in state["tokens"].items()
