@@ -29,6 +29,8 @@ lenses = ["lenscat"]              # the packaged catalogue, or files of lenscat 
 models = ["snr_lae"]              # names of `lensmine models`
 selection = "li2018_lrg"          # a name of `lensmine select list`
 backend = "auto"                  # auto, torch or openvino
+precision = "fp32"                # of networks: fp32, bf16 (torch) or int8 (openvino)
+weights = "shipped"               # or a .safetensors file of your own, where models names one network
 
 [evaluate]
 injections = true                 # completeness for the simulated targets, where the database has any
@@ -53,6 +55,8 @@ class ScoreSettings:
     models: tuple[str, ...] = ("snr_lae",)
     selection: str = "li2018_lrg"
     backend: str = "auto"
+    precision: str = "fp32"
+    weights: str = "shipped"
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,8 @@ def load_config(
     Raises
     ------
     UserError
-        If the file is missing or not TOML, or a key is unknown or of the wrong type.
+        If the file is missing or not TOML, a key is unknown or of the wrong type, or weights of one's own
+        are given to several models.
     """
     environ = os.environ if environ is None else environ
     try:
@@ -120,6 +125,11 @@ def load_config(
     for key, value in (flags or {}).items():
         if value is not None:
             config = _set(config, key, value, f"--{key.rpartition('.')[2]}")
+    if config.score.weights != "shipped" and len(config.score.models) != 1:
+        raise UserError(
+            f"{path}: weights = {config.score.weights!r} are the weights of one model, and models names "
+            f"{len(config.score.models)}; leave one, or give each a settings file of its own"
+        )
     return config
 
 
@@ -184,7 +194,10 @@ def _resolve(config: RefreshConfig, folder: Path) -> RefreshConfig:
         lenses=tuple(map(one, config.ingest.lenses)),
     )
     export = replace(config.export, candidates=tuple(map(one, config.export.candidates)))
-    return replace(config, db=one(config.db) if config.db else None, ingest=ingest, export=export)
+    weights = config.score.weights
+    score = replace(config.score, weights=weights if weights == "shipped" else one(weights))
+    db = one(config.db) if config.db else None
+    return replace(config, db=db, ingest=ingest, score=score, export=export)
 
 
 def _from_text(config: RefreshConfig, key: str, text: str, name: str) -> Any:

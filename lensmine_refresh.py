@@ -270,11 +270,21 @@ def _lenses(config: RefreshConfig, changed: bool) -> dict[str, Any]:
 
 def _score(config: RefreshConfig, changed: bool) -> dict[str, Any]:
     """Score what is new or stale with every model."""
+    from scoring.registry import model_class
     from scoring.run import score
 
+    asked = config.score
     runs = [
-        score(config.db, model, config.score.selection, backend=config.score.backend)
-        for model in config.score.models
+        score(
+            config.db,
+            model,
+            asked.selection,
+            backend=asked.backend,
+            # a filter has no precision but fp32, and may stand among networks
+            precision=asked.precision if model_class(model).kind == "network" else "fp32",
+            weights=asked.weights,
+        )
+        for model in asked.models
     ]
     n = sum(run.n_scored for run in runs)
     images = sum(run.n_scored for run in runs if run.modality == "image")

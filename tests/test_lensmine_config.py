@@ -33,6 +33,16 @@ def test_empty_file_gives_the_defaults(write: Path) -> None:
     assert load_config(write, environ={}) == RefreshConfig()
 
 
+def test_precision_and_weights_are_settings(write: Path) -> None:
+    write.write_text('[score]\nprecision = "int8"\nweights = "own/snr_lae.safetensors"\n')
+    config = load_config(write, environ={})
+    assert config.score.precision == "int8"
+    assert config.score.weights == str(write.parent / "own" / "snr_lae.safetensors")
+    write.write_text("")
+    config = load_config(write, environ={"LENSMINE_SCORE_PRECISION": "bf16"})
+    assert (config.score.precision, config.score.weights) == ("bf16", "shipped")
+
+
 def test_urls_stay_as_they_are(write: Path) -> None:
     write.write_text('db = "postgresql://me@host/lenses"\n[ingest]\nsdss = ["s3://bucket/spectra/*.fits"]\n')
     config = load_config(write, environ={})
@@ -66,12 +76,14 @@ def test_environment_comes_before_the_file_and_flags_before_both(write: Path) ->
     [
         ('[scor]\nbackend = "torch"', "did you mean 'score'"),
         ('[score]\nmodel = ["x"]', "did you mean 'models'"),
-        ("[score]\nzzz = 1", "allowed: models, selection, backend"),
+        ("[score]\nzzz = 1", "allowed: models, selection, backend, precision, weights"),
         ("[score]\nmodels = [1, 2]", "list of texts"),
         ("[evaluate]\ninjections = 1", "true or false"),
         ("score = 3", r"write \[score\]"),
         ("db = ", "is not TOML"),
         ("[score]\nbackend = 3", "text in quotes"),
+        ("[score]\nprecision = 8", "text in quotes"),
+        ('[score]\nmodels = ["a", "b"]\nweights = "own.safetensors"', "weights of one model"),
     ],
 )
 def test_what_is_wrong_is_refused_and_named(write: Path, text: str, says: str) -> None:

@@ -7,15 +7,17 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from safetensors.torch import load_file, save_file
 
 from lensmine_config import ExportSettings, IngestSettings, RefreshConfig, ScoreSettings
 from lensmine_refresh import only_one, refresh
 from lensmine_status import collect_status
 from schema.engine import connect_engine
 from schema.errors import DataError, TransientError, UserError
-from schema.tables import job, spec_obj, spectrum
+from schema.tables import job, scoring_run, spec_obj, spectrum
 from scoring.mock_population import MockRecipe
 from scoring.mocksurvey import MockSurvey, load_truth, write_mock_survey
+from scoring.models.base import WEIGHTS_DIR
 
 MODEL = "matched_filter_lae"
 
@@ -131,3 +133,31 @@ def test_rejected_lens_catalogues_are_told(config: RefreshConfig, survey: MockSu
     assert [row["exit_code"] for row in jobs(config.db)] == [65, 65, 0]
     again = refresh(replace(settings, ingest=IngestSettings(lenses=(str(survey.lenses), str(wrong)))))
     assert again["status"] == "nothing-to-do"
+
+
+def test_precision_and_weights_reach_the_scores(
+    config: RefreshConfig, survey: MockSurvey, tmp_path: Path
+) -> None:
+    """A filter among the models has no precision, and stays at fp32."""
+    from scoring.registry import get_model
+    from scoring.versions import model_key
+
+    settings = ScoreSettings(models=("snr_lae", MODEL), backend="torch", precision="bf16")
+    done = refresh(replace(config, score=settings, export=ExportSettings()))
+    assert [run["precision"] for run in done["score"]["runs"]] == ["bf16", "fp32"]
+    tensors = load_file(WEIGHTS_DIR / "snr_lae.safetensors")
+    first = next(name for name, t in tensors.items() if t.is_floating_point())
+    save_file(tensors | {first: tensors[first] * 1.01}, tmp_path / "own.safetensors")
+    given = str(tmp_path / "own.safetensors")
+    own = ScoreSettings(models=("snr_lae",), backend="torch", weights=given)
+    refresh(replace(config, score=own, export=ExportSettings()))
+    with connect_engine(config.db, read_only=True).connect() as conn:
+        runs = conn.execute(
+            sa.select(scoring_run.c.model_id, scoring_run.c.precision).order_by(scoring_run.c.run_id)
+        ).all()
+    network = get_model("snr_lae", given)
+    assert [tuple(r) for r in runs] == [
+        (model_key(get_model("snr_lae"), "bf16"), "bf16"),
+        (model_key(get_model(MODEL)), "fp32"),
+        (model_key(network), "fp32"),
+    ]
