@@ -33,6 +33,8 @@ IN_MEMORY = 64 << 20
 
 PIECE = 8 << 20
 GZIP = b"\x1f\x8b"
+_WEB = ("http://", "https://")
+_LOCAL = ("file", "local", "memory")
 SETTLED_NS = 2_000_000_000
 _EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.UTC)
 
@@ -111,24 +113,52 @@ def _remote(text: str, suffixes: tuple[str, ...]) -> list[str]:
         system, path = fsspec.core.url_to_fs(text)
         chained = "::" + text.split("::", 1)[1] if "::" in text else ""
         globbed = any(c in path for c in "*?[")
-        if not globbed and system.isfile(path):
+        if not globbed and not path.endswith("/") and system.isfile(path):
             return [text]
         hits = system.glob(path) if globbed else system.find(path)
+        any_ending = globbed and "**" not in path
+        web = text.startswith(_WEB)  # there, to ask whether it is a folder is to read all of it
+        if web and not hits:
+            _ask_why(system, path)
         out = []
         for hit in sorted(hits):
-            if system.isdir(hit) or (
-                not (globbed and "**" not in path) and not hit.lower().endswith(suffixes)
-            ):
+            known = hit.lower().endswith(suffixes)
+            if not (known or any_ending) or (not (known and web) and system.isdir(hit)):
                 continue
             protocol = text.split("://", 1)[0]
-            out.append(f"{protocol}://{hit.lstrip('/') if chained else hit}{chained}")
+            out.append(hit if is_url(hit) else f"{protocol}://{hit.lstrip('/') if chained else hit}{chained}")
         return out
     except UserError:
         raise
-    except (ImportError, ValueError) as exc:
-        raise UserError(f"{text!r} cannot be opened: {exc}") from exc
-    except OSError as exc:
-        raise TransientError(f"{text!r} cannot be listed: {exc}") from exc
+    except FileNotFoundError:
+        return []
+    except Exception as exc:
+        fault = _url_trouble(text, exc)
+        raise UserError(f"{text!r}: {fault}") if isinstance(fault, Fault) else fault from exc
+
+
+def _ask_why(system: Any, path: str) -> None:
+    """Raise what keeps a web address from being listed, which fsspec takes for an empty folder."""
+    try:
+        system.info(path)
+    except FileNotFoundError as exc:
+        if isinstance(exc.__cause__, Exception):
+            raise exc.__cause__ from None
+        raise
+
+
+def _url_trouble(path: str, exc: Exception) -> Fault | TransientError:
+    """What to raise for a URL that could not be read: of a server in trouble, that it may help to wait."""
+    told = " ".join(str(exc).split())[:200] or type(exc).__name__
+    status = getattr(exc, "status", 0)  # of a server's answer
+    refused = isinstance(status, int) and 400 <= status < 500 and status not in (408, 429)
+    hopeless = isinstance(exc, FileNotFoundError | PermissionError | ImportError | ValueError | LookupError)
+    if refused or hopeless or path.rpartition("::")[2].partition("://")[0] in _LOCAL:
+        return Fault("unreadable", f"the URL cannot be opened: {told}")
+    return TransientError(
+        f"{path} cannot be reached: {told}; see to the network or wait, and run the same again: it goes on "
+        "from where it ended"
+    )
 
 
 @contextlib.contextmanager
@@ -181,20 +211,36 @@ def settled_time(stat: os.stat_result) -> datetime.datetime | None:
 def _open_url(path: str, stack: contextlib.ExitStack, stored: Content) -> Content:
     import fsspec
 
+    web = {"block_size": 0} if path.startswith(_WEB) else {}  # one request, read from begin to end
+    spool = None
     try:
-        with fsspec.open(path, "rb", compression=None) as remote:
-            first = remote.read(IN_MEMORY)
-            if len(first) < IN_MEMORY:
-                return _held(first, stored)
-            spool = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
-            while first:
+        with fsspec.open(path, "rb", compression=None, **web) as remote:
+            first = _up_to(remote, IN_MEMORY)
+            if len(first) == IN_MEMORY:
+                spool = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115
                 spool.write(first)
-                first = remote.read(PIECE)
-    except (ImportError, ValueError, KeyError) as exc:
-        raise Fault("unreadable", f"the URL cannot be opened: {exc}") from exc
-    spool.flush()
+                while piece := remote.read(PIECE):
+                    spool.write(piece)
+                spool.flush()
+    except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError):
+        raise
+    except Exception as exc:
+        if isinstance(exc, OSError) and exc.errno == errno.ENOSPC:
+            raise
+        raise _url_trouble(path, exc) from exc
+    if spool is None:
+        return _held(first, stored)
     stored.content_hash, stored.size = _hash_of(spool), spool.tell()
     return Content(_mapped_or_unpacked(spool, stack), stored.content_hash, stored.size)
+
+
+def _up_to(handle: Any, size: int) -> bytes:
+    """The first so many bytes, or all that there are: one read of a stream may give fewer."""
+    pieces = []
+    while size and (piece := handle.read(min(size, PIECE))):
+        pieces.append(piece)
+        size -= len(piece)
+    return b"".join(pieces)
 
 
 def _held(data: bytes, stored: Content) -> Content:
