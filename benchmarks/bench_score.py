@@ -34,7 +34,7 @@ from scoring.registry import available_models, get_model, model_class
 PAPER = {"network": 230.0, "filter": 34.0}
 
 
-def fill(db: str, n: int, per_shard: int = 20_000) -> int:
+def fill(db: str, n: int, per_shard: int = 20_000, *, wide: bool = False) -> int:
     """`n` spectra of the realistic recipe, in shards."""
     upgrade(db)
     base = recipe_spectra(min(n, 4096), seed=1)
@@ -42,7 +42,7 @@ def fill(db: str, n: int, per_shard: int = 20_000) -> int:
     def spectra(first: int) -> Spectra:
         return varied(base, min(per_shard, n - first), seed=first)
 
-    return add_spectra(db, ((f"bench{k:05d}", spectra(k)) for k in range(0, n, per_shard)))
+    return add_spectra(db, ((f"bench{k:05d}", spectra(k)) for k in range(0, n, per_shard)), wide=wide)
 
 
 def reference(db: str, name: str, n: int) -> float:
@@ -104,6 +104,9 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--n", type=int, default=20_000)
+    parser.add_argument(
+        "--window", action="store_true", help="shards of the search window alone, not of whole spectra"
+    )
     parser.add_argument("--n-reference", type=int, default=300)
     parser.add_argument("--postgresql", help="URL of an empty database; left out unless given")
     parser.add_argument("--models", nargs="*", default=None)
@@ -129,7 +132,7 @@ def main() -> None:
         )
         plain: dict[str, float] = {}
         for engine, db in databases.items():
-            fill(db, given.n)
+            fill(db, given.n, wide=not given.window)
             for name in names:
                 if name not in plain:
                     plain[name] = reference(db, name, given.n_reference)

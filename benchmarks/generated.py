@@ -26,6 +26,7 @@ from schema.upsert import insert_rows
 Spectra = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float64]]
 """Flux and ivar of the search window, shape (n, 1192), and the redshift, shape (n,)."""
 
+WIDE_FIRST, WIDE_NPIX = 35_400, 4_900
 FIRST_PLATE = 100_000
 
 
@@ -64,7 +65,9 @@ def varied(base: Spectra, n: int, seed: int) -> Spectra:
     return new, ivar[rows] / scale**2, z[rows]
 
 
-def add_spectra(db: str, shards: Iterator[tuple[str, Spectra]], plate: int = FIRST_PLATE) -> int:
+def add_spectra(
+    db: str, shards: Iterator[tuple[str, Spectra]], plate: int = FIRST_PLATE, *, wide: bool = False
+) -> int:
     """Write shards and their rows of pixel_shard, target, spec_obj and spectrum.
 
     Parameters
@@ -75,6 +78,8 @@ def add_spectra(db: str, shards: Iterator[tuple[str, Spectra]], plate: int = FIR
         One shard each.
     plate : int
         Plate number of the first; every thousand spectra take the next.
+    wide : bool
+        Rows of the 4,900 pixels of ingested spectra, of which the search window is a quarter.
 
     Returns
     -------
@@ -83,16 +88,26 @@ def add_spectra(db: str, shards: Iterator[tuple[str, Spectra]], plate: int = FIR
     """
     done = 0
     for name, spectra in shards:
-        written = write_shard(
-            shard_root(db), name, {"flux": spectra[0], "ivar": spectra[1]}, pix0=WINDOW_FIRST
-        )
+        first, arrays = WINDOW_FIRST, {"flux": spectra[0], "ivar": spectra[1]}
+        if wide:
+            first, beside = WIDE_FIRST, (WINDOW_FIRST - WIDE_FIRST, WIDE_NPIX - WINDOW_NPIX)
+            pad = ((0, 0), (beside[0], beside[1] - beside[0]))
+            arrays = {name: np.pad(pixels, pad, constant_values=1) for name, pixels in arrays.items()}
+        written = write_shard(shard_root(db), name, arrays, pix0=first)
         with connect_engine(db, check=False).begin() as conn:
-            add_rows(conn, written.path, spectra, plate * 1000 + done)
+            add_rows(conn, written.path, spectra, plate * 1000 + done, first, arrays["flux"].shape[1])
         done += len(spectra[0])
     return done
 
 
-def add_rows(conn: sa.Connection, shard: Path, spectra: Spectra, serial: int) -> None:
+def add_rows(
+    conn: sa.Connection,
+    shard: Path,
+    spectra: Spectra,
+    serial: int,
+    pix0: int = WINDOW_FIRST,
+    npix: int = WINDOW_NPIX,
+) -> None:
     """Rows of one shard, in the caller's transaction; `serial` counts spectra from the first plate on."""
     flux, ivar, z = spectra
     n = len(flux)
@@ -108,11 +123,11 @@ def add_rows(conn: sa.Connection, shard: Path, spectra: Spectra, serial: int) ->
     row = {
         "shard_id": shard_id,
         "name": shard.name,
-        "pix0": WINDOW_FIRST,
-        "npix": WINDOW_NPIX,
+        "pix0": pix0,
+        "npix": npix,
         "n_rows": n,
         "arrays": ["flux", "ivar"],
-        "size_bytes": int(flux.nbytes + ivar.nbytes),
+        "size_bytes": (flux.itemsize + ivar.itemsize) * n * npix,
         "created_at": datetime.datetime.now(datetime.UTC),
     }
     insert_rows(conn, pixel_shard, [row])
@@ -152,8 +167,8 @@ def add_rows(conn: sa.Connection, shard: Path, spectra: Spectra, serial: int) ->
             "spectrum_id": [hashed_id("spectrum", name, 1, 0) for name in native],
             "shard_id": np.full(n, shard_id),
             "shard_row": np.arange(n),
-            "pix_first": np.full(n, WINDOW_FIRST, dtype=np.int32),
-            "pix_last": np.full(n, WINDOW_FIRST + WINDOW_NPIX - 1, dtype=np.int32),
+            "pix_first": np.full(n, pix0, dtype=np.int32),
+            "pix_last": np.full(n, pix0 + npix - 1, dtype=np.int32),
             "n_good": n_good,
             "n_good_window": n_good,
             "content_hash": hashes,
