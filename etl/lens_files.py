@@ -77,7 +77,10 @@ def packaged_catalogue() -> Path:
                     return path.resolve()
     except metadata.PackageNotFoundError:
         pass
-    raise UserError('no lenscat catalogue: pip install "lensmine[lenses]", or give the path of a catalogue')
+    raise UserError(
+        "no lenscat catalogue: pip install '.[lenses]' in the folder of the project, or give the path of a "
+        "catalogue"
+    )
 
 
 def read_lens_file(data: bytes) -> LensFile:

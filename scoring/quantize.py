@@ -135,7 +135,8 @@ def _quantise(model: Model, path: Path) -> None:
         from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
         from onnxruntime.quantization.shape_inference import quant_pre_process
     except ImportError as error:
-        raise UserError(f"int8 needs {error.name}; install it with: pip install 'lensmine[int8]'") from error
+        hint = "pip install '.[int8]' in the folder of the project"
+        raise UserError(f"int8 needs {error.name}; install it with: {hint}") from error
 
     x, _ = _batch(model, N_CALIBRATION, SEED)
 

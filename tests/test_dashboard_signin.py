@@ -38,8 +38,8 @@ server_metadata_url = "http://localhost:{provider}/.well-known/openid-configurat
 @pytest.fixture
 def board(tmp_path: Path):
     """A dashboard whose sign-in is a provider with two people, both of the name Ada."""
-    provider = pytest.importorskip("oidc_provider_mock", reason="pip install 'lensmine[test,signin]'")
-    pytest.importorskip("authlib", reason="pip install 'lensmine[test,signin]'")
+    provider = pytest.importorskip("oidc_provider_mock", reason="pip install '.[test,signin]'")
+    pytest.importorskip("authlib", reason="pip install '.[test,signin]'")
     db = str(tmp_path / "search.duckdb")
     upgrade(db)
     write_search(db)

@@ -61,7 +61,7 @@ def test_backends_agree_to_a_thousandth(name: str) -> None:
 
 
 @pytest.mark.skipif(
-    importlib.util.find_spec("onnxruntime") is None, reason="int8 needs: pip install 'lensmine[int8]'"
+    importlib.util.find_spec("onnxruntime") is None, reason="int8 needs: pip install '.[int8]'"
 )
 def test_int8_is_measured_on_simulated_stamps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(quantize, "N_IMAGES", 132)
