@@ -203,6 +203,9 @@ CURVES = (
     ("gain_flux", "gain over the reference, line flux"),
     ("completeness_peak", "completeness, peak flux"),
     ("completeness_wave", "completeness, wavelength"),
+    ("completeness_flux_fpr", "completeness at 0.1% false positives, line flux"),
+    ("completeness_peak_fpr", "completeness at 0.1% false positives, peak flux"),
+    ("completeness_wave_fpr", "completeness at 0.1% false positives, wavelength"),
     ("completeness_after", "completeness after"),
     ("precision_after", "precision after"),
 )

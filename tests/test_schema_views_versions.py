@@ -138,6 +138,28 @@ def test_figures_of_a_run_are_those_of_what_is_listed(search: Search, db: str) -
     assert [m.value for m in found.curve("completeness_after")] == pytest.approx([2 / 3] * 12)
 
 
+def test_curves_stand_at_a_rate_of_false_positives_beside_the_threshold(search: Search, db: str) -> None:
+    """Ten faint lenses below the threshold, but above all of the negatives."""
+    from scoring.evaluate.stored import evaluate_stored
+
+    for k in range(20):
+        search.hit(k, 3850.0 + 50 * k, lens=True, probability=0.9 if k < 10 else 0.4)
+        search.rows["injection"][-1] |= {
+            "line_flux": 12.0 if k < 10 else 7.0,
+            "wave_angstrom": 3850.0 + 50 * k,
+        }
+    for k in range(30):
+        search.hit(100 + k, 4000.0 + 10 * k, probability=0.01 + 0.01 * k)
+        search.rows["injection"].append({"target_id": 100 + k, "is_lens": False})
+    search.write()
+    found = evaluate_stored(db, "m")
+    assert [(m.x, m.value) for m in found.curve("completeness_flux")] == [(7.5, 0.0), (12.5, 1.0)]
+    assert [(m.x, m.value) for m in found.curve("completeness_flux_fpr")] == [(7.5, 1.0), (12.5, 1.0)]
+    waves = found.curve("completeness_wave_fpr")
+    assert sum(m.n for m in waves) == 20
+    assert {m.value for m in waves} == {1.0}
+
+
 def test_completeness_after_the_cuts_needs_the_version_that_is_listed(search: Search, db: str) -> None:
     from scoring.selfunc.outcome import read_outcomes
 

@@ -146,6 +146,12 @@ def test_paper_test_is_reproducible_and_drawn(tmp_path: Path) -> None:
     assert 0.7 < one.get("completeness").value < 1
     peaks = [m.value for m in one.curve("completeness_peak")]
     assert peaks[-1] > peaks[0]
+    at_rate = one.curve("completeness_peak_fpr")
+    assert sum(m.value * m.n for m in at_rate) == pytest.approx(one.get("completeness_fpr").value * 60)
+    assert [(m.x, m.n) for m in at_rate] == [(m.x, m.n) for m in one.curve("completeness_peak")]
+    assert sum(m.value * m.n for m in one.curve("completeness_wave_fpr")) == pytest.approx(
+        one.get("completeness_fpr").value * 60
+    )
     drawn = plot_all([one], tmp_path / "figures")
     assert {p.suffix for p in drawn} == {".png", ".pdf"}
     assert all(p.stat().st_size > 5000 for p in drawn)
@@ -153,6 +159,9 @@ def test_paper_test_is_reproducible_and_drawn(tmp_path: Path) -> None:
         "paper_test_roc",
         "paper_test_tracer_recovery",
         "paper_test_reliability",
+        "paper_test_completeness_peak",
+        "paper_test_completeness_peak_fpr",
+        "paper_test_completeness_wave_fpr",
     }
 
 

@@ -54,7 +54,8 @@ def evaluate_paper_test(
     list of Evaluation
         One a model: ``precision`` (the paper's j/i) and ``completeness`` (j/n) at the model's threshold,
         ``*_best`` where the threshold aims at the paper's precision, ``completeness_fpr`` at 0.1% false
-        positives, completeness by peak flux and wavelength, ROC, tracer recovery curve, reliability.
+        positives, completeness by peak flux and wavelength at both (``completeness_peak``,
+        ``completeness_peak_fpr`` and so on), ROC, tracer recovery curve, reliability.
     """
     from scoring.backends import make_backend
 
@@ -85,8 +86,10 @@ def evaluate_paper_test(
         evaluation.metrics += at_precision(y, s)
         at_fpr = metrics.threshold_at_fpr(s[~y], FPR)
         evaluation.metrics += at_threshold(y, s, at_fpr, "_fpr")
-        completeness_curve("completeness_peak", evaluation, peaks[y], s[y] >= threshold, PEAK_EDGES)
-        completeness_curve("completeness_wave", evaluation, waves[y], s[y] >= threshold, WAVE_EDGES)
+        for end, least in (("", threshold), ("_fpr", at_fpr)):
+            hit = s[y] >= least
+            completeness_curve(f"completeness_peak{end}", evaluation, peaks[y], hit, PEAK_EDGES)
+            completeness_curve(f"completeness_wave{end}", evaluation, waves[y], hit, WAVE_EDGES)
         add_common(evaluation, y, s, None)
         out.append(evaluation)
     return out

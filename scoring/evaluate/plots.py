@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -63,9 +64,9 @@ def plot_all(found: Sequence[Evaluation], out: Path) -> list[Path]:
         "roc": ("roc", _roc),
         "tracer_recovery": ("trc", _trc),
         "reliability": ("reliability", _reliability),
-        "completeness_flux": ("completeness_flux", _by_flux),
-        "completeness_peak": ("completeness_peak", _by_peak),
-        "completeness_wave": ("completeness_wave", _by_wave),
+        **{name: (name, partial(_by_flux, name)) for name in ("completeness_flux", "completeness_flux_fpr")},
+        **{name: (name, partial(_by_peak, name)) for name in ("completeness_peak", "completeness_peak_fpr")},
+        **{name: (name, partial(_by_wave, name)) for name in ("completeness_wave", "completeness_wave_fpr")},
         "cuts": ("completeness_after", _cuts),
     }
     written = []
@@ -181,17 +182,25 @@ def _reliability(axes: Axes, found: Sequence[Evaluation]) -> None:
     axes.set(xlim=(-0.02, 1.02), xlabel="probability given", ylabel="share that are lenses")
 
 
-def _by_flux(axes: Axes, found: Sequence[Evaluation]) -> None:
-    _points(axes, found, "completeness_flux")
-    at = f" at {FPR:.1%} false positives" if found[0].name == "injections" else " of the score"
-    axes.set(xlabel=FLUX_LABEL, ylabel=f"completeness{at}")
+def _at(name: str, found: Sequence[Evaluation]) -> str:
+    """Label of a completeness: where its threshold stands."""
+    at_rate = name.endswith("_fpr") or found[0].name == "injections"
+    return (
+        f"completeness at {FPR:.1%} false positives" if at_rate else "completeness at the model's threshold"
+    )
+
+
+def _by_flux(name: str, axes: Axes, found: Sequence[Evaluation]) -> None:
+    _points(axes, found, name)
+    axes.set(xlabel=FLUX_LABEL, ylabel=_at(name, found))
     axes.legend(loc="lower right")
 
 
-def _by_peak(axes: Axes, found: Sequence[Evaluation]) -> None:
-    _points(axes, found, "completeness_peak", logarithmic=True)
-    axes.axhline(PAPER_COMPLETENESS, color="0.5", linewidth=0.8, linestyle=":")
-    axes.set(xlabel=PEAK_LABEL, ylabel="completeness at the model's threshold", xscale="log")
+def _by_peak(name: str, axes: Axes, found: Sequence[Evaluation]) -> None:
+    _points(axes, found, name, logarithmic=True)
+    if not name.endswith("_fpr"):
+        axes.axhline(PAPER_COMPLETENESS, color="0.5", linewidth=0.8, linestyle=":")
+    axes.set(xlabel=PEAK_LABEL, ylabel=_at(name, found), xscale="log")
     from matplotlib.ticker import NullFormatter, ScalarFormatter
 
     axes.set_xticks([1.5, 2, 3, 5, 8, 12])
@@ -199,10 +208,9 @@ def _by_peak(axes: Axes, found: Sequence[Evaluation]) -> None:
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _by_wave(axes: Axes, found: Sequence[Evaluation]) -> None:
-    _points(axes, found, "completeness_wave")
-    at = f"completeness at {FPR:.1%} false positives" if found[0].name == "injections" else "completeness"
-    axes.set(xlabel=WAVE_LABEL, ylabel=at, xlim=(3780, 5020))
+def _by_wave(name: str, axes: Axes, found: Sequence[Evaluation]) -> None:
+    _points(axes, found, name)
+    axes.set(xlabel=WAVE_LABEL, ylabel=_at(name, found), xlim=(3780, 5020))
 
 
 def _cuts(axes: Axes, found: Sequence[Evaluation]) -> None:

@@ -77,7 +77,8 @@ def evaluate_stored(db: str | None, model_name: str) -> Evaluation:
     Evaluation
         Precision and completeness of the score, then after every cut (``precision_after``,
         ``completeness_after``: point 0 is the score alone, the others STEPS in order), completeness by true
-        line flux and wavelength, ROC, tracer recovery curve, reliability.
+        line flux and wavelength at the model's threshold and at 0.1% false positives (``completeness_flux``,
+        ``completeness_flux_fpr`` and so on), ROC, tracer recovery curve, reliability.
 
     Raises
     ------
@@ -113,7 +114,11 @@ def evaluate_stored(db: str | None, model_name: str) -> Evaluation:
         with np.errstate(divide="ignore"):
             logit = np.log(score) - np.log1p(-score)
         logit = np.clip(logit, -700, 700)
-        evaluation.metrics += at_threshold(label, logit, metrics.threshold_at_fpr(logit[~label], FPR), "_fpr")
+        at_fpr = metrics.threshold_at_fpr(logit[~label], FPR)
+        evaluation.metrics += at_threshold(label, logit, at_fpr, "_fpr")
+        above = logit[label] >= at_fpr
+        completeness_curve("completeness_flux_fpr", evaluation, lens.line_flux, above, FLUX_EDGES)
+        completeness_curve("completeness_wave_fpr", evaluation, lens.wave_angstrom, above, WAVE_EDGES)
         add_common(evaluation, label, logit, scored.host.to_numpy())
     return evaluation
 
