@@ -163,7 +163,11 @@ class Shard:
         return self._maps[array]
 
     def _scan(self, array: str, start: int, stop: int, lo: int, width: int) -> NDArray[Any]:
-        """Rows start to stop by pread in pieces: pages read do not count as memory of this process."""
+        """Rows start to stop by pread in pieces: pages read do not count as memory of this process.
+
+        Whole rows, of which the window is cut: a read a row (or a memory map) defeats the kernel's read-ahead
+        and is up to six times slower from disk, and no faster from memory, for a quarter of rows of 4,900 pixels.
+        """
         mapped = self._map(array)  # checks the shape once
         dtype = mapped.dtype
         out = np.empty((stop - start, width), dtype=dtype)
