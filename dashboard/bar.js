@@ -23,6 +23,7 @@ export default function (component) {
   });
   head.className = "lm-words";
 
+  keepPlace();
   const row = document.createElement("div");
   row.className = "lm-buttons";
   data.buttons.forEach((button) => {
@@ -44,6 +45,24 @@ export default function (component) {
   note.setAttribute("role", "status");
   root.replaceChildren(head, row, note);
   if (had >= 0) root.querySelectorAll("button")[had]?.focus(); // whoever goes by Tab stays at the button
+
+  // The place stands in the address, so a reload comes back to it. A server that was killed makes a new session of
+  // the same queue behind a page that stays open: it is told where the reviewer was.
+  function keepPlace() {
+    const queue = JSON.stringify(data.queue);
+    const lost = root.session && root.session !== data.session && root.queue === queue;
+    const was = root.place;
+    Object.assign(root, { session: data.session, queue, place: data.place });
+    if (lost && JSON.stringify(was) !== JSON.stringify(data.place)) {
+      setTriggerValue("act", { token: data.token, act: "resume", place: was });
+    }
+    const address = new URL(window.location.href);
+    ["at", "past"].forEach((name) => {
+      if (data.place[name]) address.searchParams.set(name, data.place[name]);
+      else address.searchParams.delete(name);
+    });
+    if (address.href !== window.location.href) window.history.replaceState(window.history.state, "", address);
+  }
 
   function act(button) {
     if (button.disabled) return;

@@ -13,6 +13,11 @@ export default function (component) {
     root.replaceChildren(...data.items.map(cell));
     root.style.gridTemplateColumns = `repeat(${data.columns}, minmax(0, 1fr))`;
   }
+  const address = new URL(window.location.href); // a reload comes back to this page of stamps
+  address.searchParams.delete("at");
+  if (data.past) address.searchParams.set("past", data.past);
+  else address.searchParams.delete("past");
+  if (address.href !== window.location.href) window.history.replaceState(window.history.state, "", address);
   root.items = data.items;
   root.send = send;
   if (arrived()) clearTimeout(root.timer);

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections import OrderedDict
@@ -91,6 +92,36 @@ class QueueSpec:
         ):
             return cls()
         return spec
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a reviewer stands in a queue; it stands in the page's address, so a restart goes on there.
+
+    Attributes
+    ----------
+    at : int or None  target on screen
+    past : int or None  the last target of the queue that was passed before it
+    """
+
+    at: int | None = None
+    past: int | None = None
+
+    def as_query(self) -> dict[str, str]:
+        """As parameters of an address."""
+        return {k: str(v) for k, v in asdict(self).items() if v is not None}
+
+    @classmethod
+    def from_query(cls, query: dict[str, str]) -> Place:
+        """From parameters of an address; what is no target's key is left out."""
+        given = {k: _whole(str(query.get(k, "")), 2**63) for k in ("at", "past")}
+        return cls(**given)
+
+
+def _whole(text: str, bound: int) -> int | None:
+    """The whole number that a text holds, None when it holds none or one of `bound` or more."""
+    found = int(text) if re.fullmatch(r"-?[0-9]{1,19}", text) else None
+    return found if found is not None and abs(found) < bound else None
 
 
 @dataclass(frozen=True)

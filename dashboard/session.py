@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from dashboard import store
 from dashboard.objects import ReviewObject, load_objects
-from dashboard.queues import Order, QueueSpec, load_order, mixed
+from dashboard.queues import Order, Place, QueueSpec, load_order, mixed
 from dashboard.store import Grade, Reviewer
 from schema.errors import UserError
 
@@ -34,6 +34,7 @@ LOOK_AGAIN_S = 60.0
 SEEN = 200
 """So many of its first objects say what pixels the objects of a queue have."""
 MOST_RATE = 0.9
+NOWHERE = Place()
 
 
 @dataclass
@@ -69,15 +70,18 @@ class ReviewSession:
         Who grades; every save of this session carries this key and no other.
     spec : QueueSpec
         The queue.
+    place : Place
+        Where to go on, as `place` of an earlier session gave it.
     """
 
-    def __init__(self, db: str | None, reviewer: Reviewer, spec: QueueSpec) -> None:
+    def __init__(self, db: str | None, reviewer: Reviewer, spec: QueueSpec, place: Place = NOWHERE) -> None:
         if spec.source == "disagreement" and not reviewer.is_adjudicator:
             raise UserError(
                 f"disagreements are settled by adjudicators, and {reviewer.name} is none; choose another"
                 " queue, or let someone run: lensmine review reviewers --adjudicator NAME"
             )
         self.db, self.reviewer, self.spec = db, reviewer, spec
+        self.key = uuid.uuid4().hex
         self.order: Order = load_order(db, spec)
         self.current: Shown | None = None
         self.history: list[Step] = []
@@ -91,7 +95,7 @@ class ReviewSession:
         self._loading: threading.Thread | None = None
         self._looked = time.monotonic()
         store.reading(db, self._load)
-        self.advance()
+        self.resume(place)
 
     # ------------------------------------------------------------ loading
 
@@ -270,6 +274,36 @@ class ReviewSession:
         ahead = self.plan(1)
         self.current = self._show(ahead[0]) if ahead else None
 
+    def place(self, page: Sequence[int] = ()) -> Place:
+        """Where the reviewer stands, or the page of stamps; it tells no calibrator from the rest."""
+        on = self.current.target_id if self.current and not self.current.done and not page else None
+        here = [t for t in page or [on] if t is not None and not (self.blind and t in self.truth)]
+        with self._lock:
+            ids = self.order.target_id
+            left = self._open | np.isin(ids, np.array(here, dtype=np.int64))
+            passed = ids[: int(left.argmax())] if left.any() else ids
+        k = len(passed) - 1
+        while k >= 0 and self.blind and int(passed[k]) in self.truth:
+            k -= 1
+        return Place(on, int(passed[k]) if k >= 0 else None)
+
+    def resume(self, place: Place) -> None:
+        """Go on at a place: what was passed before it stays passed, what was on screen comes back."""
+        if self.current is not None and not self.current.done:
+            self._put_back(self.current.target_id)
+            self.current.done = True
+        with self._lock:
+            passed = np.flatnonzero(self.order.target_id == place.past) if place.past is not None else []
+            if len(passed):
+                self._open[: int(passed[0]) + 1] = False
+        at = place.at
+        done = at in self.mine and self.spec.hide_graded
+        elsewhere = self.settling and at not in self.order.target_id
+        if at is None or done or elsewhere or self.object(at) is None:
+            self.advance()
+        else:
+            self.show(at)
+
     def _show(self, target_id: int) -> Shown:
         if target_id in self._pool:
             self._pool.remove(target_id)
@@ -357,7 +391,7 @@ class ReviewSession:
         return {"model": best["model"], "run_id": str(best["run_id"])} if best else {}
 
     def skip(self, token: str) -> None:
-        """Go on without a grade; the object comes again after a reload."""
+        """Go on without a grade; the object comes again when the queue is opened anew."""
         if self.current is not None and self.current.token == token:
             here = self.current.target_id
             if not self.current.returned or all(s.target_id != here for s in self.history):

@@ -8,6 +8,7 @@ from typing import Any
 import streamlit as st
 
 from dashboard.objects import ReviewObject
+from dashboard.queues import Place
 from dashboard.session import ReviewSession, Shown
 from schema.errors import LensmineError
 from schema.grid import LYA_ANGSTROM
@@ -18,7 +19,7 @@ KEYS = {"A": "1", "B": "2", "C": "3", "X": "4"}
 MEANING = {"A": "surely a lens", "B": "probably", "C": "possibly", "X": "no lens"}
 OTHERS = (("undo", "Undo", "U", "U"), ("back", "Back", "ArrowLeft", "←"), ("skip", "Skip", "ArrowRight", "→"))
 """Act, label, key, and how the key is shown."""
-FAILED = {"undo": "Not taken back", "back": "Not gone back", "skip": "Not passed"}
+FAILED = {"undo": "Not taken back", "back": "Not gone back", "skip": "Not passed", "resume": "Not gone on"}
 
 _bar = st.components.v2.component(
     "lensmine_bar",
@@ -37,6 +38,10 @@ def show_bar(session: ReviewSession, one: ReviewObject | None, on: Shown | None)
     _bar(
         data={
             "token": on.token if on else "",
+            "place": session.place().as_query(),
+            "session": session.key,
+            "queue": [*session.spec.as_query().items(), ["asked", st.session_state.get("asked", 0)]],
+            "view": st.query_params.get("view", ""),
             "target": str(one.target_id) if one else "",
             "words": _words(session, one) if one else [],
             "buttons": [
@@ -98,6 +103,8 @@ def _act_alone(session: ReviewSession) -> None:
             session.skip(token)
         elif act == "back":
             session.back()
+        elif act == "resume":
+            session.resume(Place.from_query(dict(sent["place"])))
         elif act == "undo" and session.undo() is None:
             st.session_state["message"] = "No grade of yours is left to take back."
     except LensmineError as exc:

@@ -69,6 +69,7 @@ def _draw(session: ReviewSession) -> None:
     _grid(
         data={
             "page": state["page"],
+            "past": session.place(list(state["tokens"].values())).as_query().get("past", ""),
             "items": items,
             "columns": COLUMNS,
             "keys": {k: g for g, k in KEYS.items()},

@@ -9,12 +9,13 @@ import streamlit as st
 
 from dashboard import store
 from dashboard.pages import mosaic, one
-from dashboard.queues import ORDERS, SOURCES, QueueSpec, forget_orders, models, selections
+from dashboard.queues import ORDERS, SOURCES, Place, QueueSpec, forget_orders, models, selections
 from dashboard.session import ReviewSession
 from dashboard.settings import current
 from dashboard.store import Reviewer
 
 VIEWS = ("One at a time", "Mosaic")
+PLACE = ("at", "past")
 
 
 def page() -> None:
@@ -34,7 +35,8 @@ def review_session(who: Reviewer, spec: QueueSpec) -> ReviewSession:
     """The reviewer's session on this queue, made anew when either is another."""
     held: ReviewSession | None = st.session_state.get("session")
     if held is None or held.spec != spec or held.reviewer != who:
-        held = ReviewSession(current().db, who, spec)
+        place = Place.from_query(dict(st.query_params)) if held is None else Place()
+        held = ReviewSession(current().db, who, spec, place)
         st.session_state["session"] = held
     return held
 
@@ -68,6 +70,9 @@ def _controls(spec: QueueSpec) -> QueueSpec:
     if st.button("Look for new objects", help="Asks the database for the queue anew."):
         forget_orders()
         st.session_state.pop("session", None)
+        st.session_state["asked"] = st.session_state.get("asked", 0) + 1
+        for name in PLACE:
+            st.query_params.pop(name, None)
     new = replace(
         spec,
         source=source,
@@ -81,8 +86,8 @@ def _controls(spec: QueueSpec) -> QueueSpec:
     wanted: dict[str, Any] = new.as_query()
     if view == VIEWS[1]:
         wanted["as"] = "mosaic"
-    if "view" in st.query_params:
-        wanted["view"] = st.query_params["view"]
+    kept = ("view", *PLACE) if new == spec else ("view",)
+    wanted |= {name: st.query_params[name] for name in kept if name in st.query_params}
     if dict(st.query_params) != wanted:
         st.query_params.from_dict(wanted)
     return new
