@@ -30,6 +30,8 @@ ORDERS = {
     "spread": "Models disagree most first",
     "shuffled": "Shuffled",
 }
+MAX_SEED = 2**53 - 1
+"""A browser's numbers are exact up to there."""
 KEEP_S = 20.0
 """An order is taken from memory this long before the database is asked whether it changed [s]."""
 KEEP_ORDERS = 6
@@ -42,7 +44,7 @@ class QueueSpec:
     Attributes
     ----------
     source : str  key of SOURCES, or ``selection:NAME``
-    model : str  only candidates of this model; empty for all
+    model : str  only candidates of this model, of selections and disagreements what it scored; empty for all
     order : str  key of ORDERS
     seed : int  another seed is another shuffle
     hide_graded, hide_enough, hide_known : bool  leave out what I graded, what has grades enough, known lenses
@@ -83,7 +85,8 @@ class QueueSpec:
             if isinstance(default, bool):
                 known[key] = text == "1"
             elif isinstance(default, int):
-                known[key] = int(text) if text.lstrip("-").isdigit() else default
+                found = _whole(text, MAX_SEED + 1)
+                known[key] = default if found is None else found
             else:
                 known[key] = text
         spec = cls(**known)
@@ -285,20 +288,31 @@ def queue_sql(conn: sa.Connection, spec: QueueSpec) -> str:
             "select selectable.target_id, cast(null as double precision) as probability from selectable "
             f"where ({_predicate(conn, spec.source.partition(':')[2])})"
         )
+    scored = " union all ".join(
+        f"select {t}.target_id, {t}.probability from {t} inner join model on model.model_id = {t}.model_id"
+        f" where model.name = {_quoted(spec.model)}"
+        for t in ("current_score", "current_image_score")
+    )
+    if spec.model and spec.source == "disagreement":
+        ids = f"select * from ({ids}) as every where target_id in (select target_id from ({scored}) as s)"
+    elif spec.model and spec.source.startswith("selection:"):
+        ids = f"""
+            select every.target_id, scored.probability from ({ids}) as every
+            inner join ({scored}) as scored on scored.target_id = every.target_id"""
     return f"""
         with ids as (
             select target_id, max(probability) as probability from ({ids}) as found group by target_id
         ),
         said as (
-            select score.target_id, score.probability from score inner join ids on ids.target_id =
-            score.target_id
+            select target_id, probability from current_score
             union all
-            select image_score.target_id, image_score.probability from image_score
-            inner join ids on ids.target_id = image_score.target_id
+            select target_id, probability from current_image_score
         ),
         apart as (
-            select target_id, max(probability) as probability, max(probability) - min(probability) as spread
-            from said group by target_id
+            select said.target_id, max(said.probability) as probability,
+                max(said.probability) - min(said.probability) as spread
+            from said inner join ids on ids.target_id = said.target_id
+            group by said.target_id
         ),
         known as (select distinct target_id from known_lens_match)
         select ids.target_id, coalesce(ids.probability, apart.probability, 0) as probability,

@@ -179,3 +179,25 @@ def test_the_cut_table_has_the_verdicts_on_images(db, search, ada):
     page = open_page(view="cuts=1", source="image_candidate")
     assert "<b>second</b>" in text(page)
     assert "of 34" in text(page)
+
+
+def test_an_address_comes_back_to_its_object(db, ada):
+    page = open_page(hide_graded="0")
+    session = page.session_state["session"]
+    for _ in range(3):
+        session.skip(session.current.token)
+    here, place = session.current.target_id, session.place().as_query()
+    again = open_page(hide_graded="0", **place)
+    assert again.session_state["session"].current.target_id == here
+    assert again.session_state["session"].n_left == session.n_left == 31
+    next(b for b in again.button if b.label == "Look for new objects").click().run()
+    assert again.session_state["session"].n_left == 34
+    for place in ({"at": "x"}, {"at": "9" * 30, "past": "-1"}, {"at": "1; drop", "past": "²"}):
+        assert open_page(**place).session_state["session"].n_left == 34
+
+
+@pytest.mark.parametrize("seed", ["--5", str(2**53), "9" * 40, "²", str(2**53 - 1)])
+def test_an_odd_seed_in_the_address_draws_the_page(db, ada, seed):
+    page = open_page(seed=seed, order="shuffled")
+    assert page.session_state["session"].n_left == 34
+    assert page.number_input[0].value in (1, 2**53 - 1)

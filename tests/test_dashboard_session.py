@@ -11,7 +11,7 @@ from dashboard_data import N_IMAGE, N, write_search
 
 from dashboard import store
 from dashboard.calibration import choose_calibrators
-from dashboard.queues import QueueSpec, forget_orders, load_order, mixed
+from dashboard.queues import Place, QueueSpec, forget_orders, load_order, mixed, queue_sql
 from dashboard.session import ReviewSession
 from dashboard.store import Grade
 from schema.engine import connect_engine
@@ -76,6 +76,37 @@ def test_a_selection_is_a_queue_and_holds_what_nothing_scored(db, search):
     assert order.is_known.sum() == 1
     with pytest.raises(UserError, match="there are: everything"):
         load_order(db, QueueSpec(source="selection:nothing"))
+
+
+def test_scores_of_older_pixels_do_not_order_a_queue(db, search):
+    with connect_engine(db).begin() as conn:
+        conn.execute(
+            sa.text("update image_score set content_hash = 'old', probability = 1 where model_id = 12")
+        )
+    for source in ("image_candidate", "selection:everything"):
+        with connect_engine(db, read_only=True).connect() as conn:
+            query = queue_sql(conn, QueueSpec(source=source))
+            assert conn.execute(sa.text(f"select max(spread) from ({query}) as q")).scalar() == 0
+        best = load_order(db, QueueSpec(source=source))
+        at = dict(zip(best.target_id.tolist(), best.probability.tolist(), strict=True))
+        assert [at[t] for t in search.ids[:N_IMAGE]] == pytest.approx(search.probability.tolist())
+
+
+def test_a_model_narrows_selections_and_disagreements_to_what_it_scored(db, search, ada):
+    with connect_engine(db).begin() as conn:
+        conn.execute(sa.text("delete from image_score where model_id = 11 and cutout_id > 5"))
+        conn.execute(sa.text("update cut_setting set value = 2 where name = 'review_disagreement'"))
+    for who, letter in ((ada, "A"), (store.ensure_reviewer(db, "Bo"), "X")):
+        for k in (2, 20):
+            store.save_grade(db, who.reviewer_id, Grade(search.ids[k], letter, f"{k}{who.name}"))
+    order = load_order(db, QueueSpec("selection:everything", "first"))
+    assert set(order.target_id.tolist()) == set(search.ids[:5])
+    assert order.probability.tolist() == sorted(search.probability[:5].tolist(), reverse=True)
+    assert set(load_order(db, QueueSpec("disagreement")).target_id.tolist()) == {
+        search.ids[2],
+        search.ids[20],
+    }
+    assert load_order(db, QueueSpec("disagreement", "first")).target_id.tolist() == [search.ids[2]]
 
 
 def test_the_proposed_queue_has_each_target_once(db, search):
@@ -409,6 +440,59 @@ def test_disagreements_go_to_adjudicators_and_leave_when_settled(db, search, ada
     assert tuple(row) == (3, 3, "B")  # the verdict is beside the grades, not one of them
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        QueueSpec("image_candidate", "first", hide_graded=False),
+        QueueSpec("image_candidate", "first"),
+        QueueSpec("image_candidate", "first", "shuffled"),
+    ],
+)
+def test_the_place_in_the_address_brings_a_restart_back(db, search, ada, spec):
+    session = ReviewSession(db, ada, spec)
+    for letter in ("A", "B", "C"):
+        session.grade(session.current.token, letter)
+        session.skip(session.current.token)
+    after = ReviewSession(db, ada, spec, place=session.place())
+    assert after.current.target_id == session.current.target_id
+    assert after.plan(N) == session.plan(N)  # what was skipped stays skipped
+    assert after.n_left == session.n_left == N_IMAGE - 6
+    session.back()
+    assert ReviewSession(db, ada, spec, place=session.place()).current.target_id == session.current.target_id
+    nonsense = [Place(at=12345, past=67890), Place()]
+    for place in nonsense:
+        fresh = ReviewSession(db, ada, spec, place=place)
+        assert fresh.current.target_id == ReviewSession(db, ada, spec).current.target_id
+
+
+def test_the_place_in_the_address_tells_no_calibrator(db, search, ada):
+    choose_calibrators(db, injections=6)
+    set_value(db, "review_calibration_rate", 0.5)
+    every = QueueSpec("image_candidate", "first", hide_graded=False)
+    session = ReviewSession(db, ada, every)
+    passed, mixed_in = [], 0
+    while session.current is not None:
+        place = session.place()
+        after = ReviewSession(db, ada, every, place=place)
+        assert after.current.target_id == session.current.target_id == place.at
+        assert after.plan(N) == session.plan(N)
+        assert place.past == (passed[-1] if passed else None)
+        mixed_in += place.at in session.truth
+        if place.at not in session.truth:
+            passed.append(place.at)
+        session.grade(session.current.token, "X")
+    assert mixed_in > 3
+
+
+def test_the_place_of_a_page_of_stamps(db, search, ada):
+    session = ReviewSession(db, ada, IMAGES)
+    session.take(10)
+    page = session.take(10)
+    session.save(page[0], "A", "t", None)
+    after = ReviewSession(db, ada, IMAGES, place=session.place(page))
+    assert after.take(10)[:9] == page[1:]
+
+
 def test_a_page_of_stamps_takes_each_object_once(db, search, ada):
     session = ReviewSession(db, ada, IMAGES)
     pages = [session.take(10) for _ in range(5)]
@@ -481,4 +565,8 @@ def test_the_address_keeps_the_queue():
     assert QueueSpec.from_query(spec.as_query()) == spec
     assert QueueSpec().as_query() == {}
     assert QueueSpec.from_query({"order": "nonsense"}) == QueueSpec()
+    for seed in ("--5", "-", "²", "1e3", "", "9" * 40, str(2**53)):
+        assert QueueSpec.from_query({"seed": seed, "order": "shuffled"}) == QueueSpec(order="shuffled")
+    for seed in (-5, 0, 2**53 - 1):
+        assert QueueSpec.from_query({"seed": str(seed)}).seed == seed
     assert QueueSpec.from_query({"seed": "x; drop table", "source": "grade"}) == QueueSpec()

@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard import store
 from dashboard.pages import mosaic, one
-from dashboard.queues import ORDERS, SOURCES, Place, QueueSpec, forget_orders, models, selections
+from dashboard.queues import MAX_SEED, ORDERS, SOURCES, Place, QueueSpec, forget_orders, models, selections
 from dashboard.session import ReviewSession
 from dashboard.settings import current
 from dashboard.store import Reviewer
@@ -63,7 +63,7 @@ def _controls(spec: QueueSpec) -> QueueSpec:
     )
     seed = spec.seed
     if order == "shuffled":
-        seed = int(st.number_input("Seed", value=spec.seed, step=1, key="seed"))
+        seed = int(st.number_input("Seed", -MAX_SEED, MAX_SEED, spec.seed, step=1, key="seed"))
     graded = st.checkbox("Hide what I graded", spec.hide_graded, key="hide_graded")
     enough = st.checkbox("Hide what has enough grades", spec.hide_enough, key="hide_enough")
     known = st.checkbox("Hide known lenses", spec.hide_known, key="hide_known")
