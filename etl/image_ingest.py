@@ -31,9 +31,9 @@ from etl.images import read_groups
 from etl.known import KnownFiles
 from etl.photometry_files import looks_like_table
 from etl.photometry_load import SMALL_BYTES, load_catalogue, refused
-from etl.pixels import clean_stale
 from etl.sources import discover, is_url
 from schema.engine import connect_engine, shard_root
+from schema.processes import clean_temporary
 
 IMAGE_SUFFIXES = (
     ".fits", ".fit", ".fits.gz", ".fit.gz", ".fits.fz", ".h5", ".hdf5", ".npz", ".csv", ".csv.gz",
@@ -100,7 +100,7 @@ class ImageIngest:
     def run(self) -> ImageSummary:
         """Read everything."""
         started = time.monotonic()
-        clean_stale(self.root)
+        clean_temporary(self.root)
         with self.engine.connect() as conn:
             self.known = KnownFiles(conn)
         tables = [p for p in self.paths if _is_table(p)]
@@ -211,7 +211,7 @@ class ImageIngest:
                         future.cancel()
                     raise
         except BrokenProcessPool:  # a worker was killed, or this program cannot be started a second time
-            clean_stale(self.root)
+            clean_temporary(self.root)
             for chunk in left.values():
                 self._commit(read_groups(chunk, self._hashes(chunk), self.root, self.options))
 

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import secrets
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +20,7 @@ from numpy.typing import NDArray
 from etl.checks import Fault, Note
 from schema.errors import TransientError
 from schema.grid import NPIX, PIX0, WINDOW_FIRST, WINDOW_NPIX
+from schema.processes import temporary_name
 from schema.shards import ARRAYS, NODATA, shard_meta
 
 HASHED = ("flux", "ivar", "mask", "model")
@@ -214,7 +213,7 @@ class ShardWriter:
     def _flush(self) -> None:
         try:
             if self._folder is None:
-                folder = self.root / f"{self.prefix}-{os.getpid()}-{secrets.token_hex(4)}.tmp"
+                folder = self.root / temporary_name(self.prefix)
                 folder.mkdir(parents=True)
                 self._folder = folder
                 for name in ARRAYS:
@@ -301,24 +300,3 @@ def sync_folder(folder: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def clean_stale(root: Path) -> int:
-    """Remove temporary folders that killed runs left behind; returns how many."""
-    removed = 0
-    for folder in Path(root).glob("*.tmp"):
-        found = re.fullmatch(r".+-(\d+)-[0-9a-f]{8}\.tmp", folder.name)
-        if found and not _alive(int(found[1])):
-            shutil.rmtree(folder, ignore_errors=True)
-            removed += 1
-    return removed
-
-
-def _alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True

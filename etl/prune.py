@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 import sqlalchemy as sa
 
-from etl.pixels import clean_stale
 from schema.engine import connect_engine, shard_root
+from schema.processes import clean_temporary
 from schema.tables import image_shard, pixel_shard
 from schema.upsert import delete_keys
 
@@ -40,7 +40,7 @@ def prune(db: str | None = None) -> Pruned:
         Database, as for `schema.engine.resolve_url`.
     """
     engine, root = connect_engine(db), shard_root(db)
-    done = Pruned(folders=clean_stale(root))
+    done = Pruned(folders=clean_temporary(root))
     dropped: set[str] = set()
     with engine.begin() as conn:
         for table, prefix, user in ((pixel_shard, "sdss", "spectrum"), (image_shard, "image", "cutout")):

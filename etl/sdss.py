@@ -29,7 +29,6 @@ from etl.epochs import group_epochs
 from etl.fits_fast import Buffer, FitsBytes, NotRecognised
 from etl.known import KnownFiles
 from etl.load import AGAIN, load_batch, note_times
-from etl.pixels import clean_stale
 from etl.plates import is_plate, zbest_of
 from etl.sources import discover, opened
 from etl.summary import Summary
@@ -37,6 +36,7 @@ from etl.whole import CatalogueLoader, plate_batch, plate_hash
 from etl.worker import read_files
 from schema.engine import connect_engine, shard_root
 from schema.ids import new_run_id
+from schema.processes import clean_temporary
 from schema.tables import job
 from schema.upsert import upsert_rows
 
@@ -118,7 +118,7 @@ class Ingest:
     def run(self) -> Summary:
         """Read everything, then find epochs."""
         started = time.monotonic()
-        clean_stale(self.root)
+        clean_temporary(self.root)
         with self.engine.connect() as conn:
             self.known = KnownFiles(conn)
             unfinished = _unfinished(conn)
@@ -181,7 +181,7 @@ class Ingest:
                         future.cancel()
                     raise
         except BrokenProcessPool:  # a worker was killed, or this program cannot be started a second time
-            clean_stale(self.root)
+            clean_temporary(self.root)
             for chunk in left.values():
                 self._commit(read_files(chunk, self.known.hashes(chunk), self.root))
 

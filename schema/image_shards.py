@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +21,7 @@ import xxhash
 from numpy.typing import NDArray
 
 from schema.errors import DataError, TransientError
+from schema.processes import temporary_name
 
 VERSION = 1
 KIND = "image"
@@ -213,7 +213,7 @@ def write_image_shard(
             f"image shard {name}: arrays of one shape (rows, {len(bands)} bands, ny, nx) are needed, "
             f"given {sorted(shapes)}"
         )
-    folder = final.with_name(f"{name}-{os.getpid()}-{secrets.token_hex(4)}.tmp")  # as ingest's cleaning knows
+    folder = final.with_name(temporary_name(name))
     meta = {
         "kind": KIND,
         "version": VERSION,

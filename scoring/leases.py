@@ -8,9 +8,6 @@ cannot commit any more.
 from __future__ import annotations
 
 import dataclasses
-import os
-import socket
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +15,8 @@ import pyarrow as pa
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
+from schema.processes import is_dead
+from schema.processes import owner_name as owner_name
 from schema.tables import run_chunk, scoring_run
 from schema.upsert import insert_rows
 from scoring.tasks import Task
@@ -81,41 +80,6 @@ def plan_chunks(conn: sa.Connection, task: Task, run_id: int, chunk: int, limit:
         group by shard_id, part""")
     total = sa.select(sa.func.coalesce(sa.func.sum(run_chunk.c.n_spectra), 0))
     return int(conn.execute(total.where(run_chunk.c.run_id == run_id)).scalar_one())
-
-
-# ---------------------------------------------------------------------- who holds a lease
-
-
-def owner_name() -> str:
-    """This process as a lease names it: host, boot, process number and start time."""
-    return f"{socket.gethostname()}:{_boot()}:{os.getpid()}:{_started(os.getpid())}"
-
-
-def _boot() -> str:
-    path = Path("/proc/sys/kernel/random/boot_id")
-    return path.read_text().strip()[:8] if path.exists() else "-"
-
-
-def _started(pid: int) -> str:
-    """Start time of a process in clock ticks, so that a number used anew is not taken for the old process."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
-    except (OSError, IndexError):
-        return "-"
-
-
-def is_dead(owner: str) -> bool:
-    """Whether the process that a lease names is surely gone: it ran on this host and does not any more."""
-    host, boot, pid, started = owner.rsplit(":", 3)
-    if host != socket.gethostname() or boot != _boot():
-        return False
-    try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return _started(int(pid)) != started
 
 
 # ---------------------------------------------------------------------- lease, renew, release, commit

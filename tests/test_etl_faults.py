@@ -6,6 +6,7 @@ import gzip
 import os
 import resource
 import shutil
+import time
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from schema.engine import shard_root
 from schema.errors import TransientError
 from schema.grid import NPIX as FULL
 from schema.grid import PIX0
+from schema.processes import temporary_name
 from schema.shards import Shard
 
 BAD: dict[str, tuple[str, dict[str, Any]]] = {
@@ -160,7 +162,7 @@ def test_what_a_kill_leaves_is_cleaned_and_finished(duck: str, tmp_path: Path) -
     spec_file(tmp_path / "spec-1.fits", FIBERID=1, PLUG_RA=1.0)
     spec_file(tmp_path / "spec-2.fits", FIBERID=2, PLUG_RA=1.0, SN_MEDIAN_ALL=9.0)
     root = shard_root(duck)
-    dead = root / "sdss-999999999-00000000.tmp"
+    dead = root / temporary_name("sdss").replace(f"~{os.getpid()}~", "~999999999~")
     dead.mkdir(parents=True)
     # killed after its rows were committed and before epochs were found
     from etl.sdss import Ingest
@@ -228,3 +230,35 @@ def test_lines_of_a_csv_with_other_fields_than_its_header(db: str, tmp_path: Pat
     path.write_text("plate,mjd,fiberid,ra,dec\n" + "4055,55359,1,1.0,1.0,0.5\n" * 3)
     ingest_sdss([str(path)], db)
     assert select(db, "select reason_code, row_index from reject") == [("damaged", None)]
+
+
+def test_folders_that_others_write_are_left_alone(duck: str, tmp_path: Path) -> None:
+    """A temporary folder goes when its process is surely gone, or, of another host, a day old."""
+    root = shard_root(duck)
+    own = temporary_name("sdss")
+    prefix, host, boot, pid, started, token = own.removesuffix(".tmp").split("~")
+    names = {
+        "own": own,
+        "own, dead": f"{prefix}~{host}~{boot}~999999999~{started}~{token}.tmp",
+        "own number, used anew": f"{prefix}~{host}~{boot}~{pid}~1~{token}.tmp",
+        "other host": f"{prefix}~else.where-1~0a0a0a0a~999999999~{started}~{token}.tmp",
+        "other boot": f"{prefix}~{host}~0a0a0a0a~999999999~{started}~{token}.tmp",
+        "other host, a day ago": f"image-1~else.where-1~0a0a0a0a~{pid}~{started}~{token}.tmp",
+        "other host, written to": f"image-2~else.where-1~0a0a0a0a~{pid}~{started}~{token}.tmp",
+        "of an earlier version": "sdss-999999999-00000000.tmp",
+        "of an earlier version, a day ago": "sdss-999999999-00000001.tmp",
+        "not ours, a day ago": "my-own-folder.tmp",
+    }
+    day_ago = time.time() - 25 * 3600
+    for what, name in names.items():
+        (root / name).mkdir(parents=True)
+        (root / name / "flux.npy").write_bytes(b"x")
+        if "day ago" in what:
+            os.utime(root / name / "flux.npy", (day_ago, day_ago))
+        if "day ago" in what or "written to" in what:
+            os.utime(root / name, (day_ago, day_ago))
+    ingest_sdss([str(spec_file(tmp_path / "spec-1.fits"))], duck)
+    left = {what for what, name in names.items() if (root / name).exists()}
+    assert set(names) - left == {
+        "own, dead", "own number, used anew", "other host, a day ago", "of an earlier version, a day ago",
+    }  # fmt: skip
