@@ -165,8 +165,8 @@ class Shard:
     def _scan(self, array: str, start: int, stop: int, lo: int, width: int) -> NDArray[Any]:
         """Rows start to stop by pread in pieces: pages read do not count as memory of this process.
 
-        Whole rows, of which the window is cut: a read a row (or a memory map) defeats the kernel's read-ahead
-        and is up to six times slower from disk, and no faster from memory, for a quarter of rows of 4,900 pixels.
+        Whole rows, cut to the window: a read a row (or a memory map) defeats the kernel's read-ahead:
+        for a quarter of rows of 4,900 pixels it is two to six times slower from disk, no faster from memory.
         """
         mapped = self._map(array)  # checks the shape once
         dtype = mapped.dtype
