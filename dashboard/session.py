@@ -169,7 +169,8 @@ class ReviewSession:
         """Calibrators with what the queue is about, or with what its first objects have: others stand out."""
         pixels = {"candidate": ["spectrum"], "image_candidate": ["cutout"]}.get(self.spec.source)
         if pixels is None:
-            seen = sa.bindparam("ids", [int(t) for t in self.order.target_id[:SEEN]], expanding=True)
+            first = [int(t) for t in self.order.target_id[:SEEN]]
+            seen: sa.BindParameter[Any] = sa.bindparam("ids", first, expanding=True)
             pixels = [
                 table
                 for table in ("spectrum", "cutout")
@@ -277,7 +278,7 @@ class ReviewSession:
     def place(self, page: Sequence[int] = ()) -> Place:
         """Where the reviewer stands, or the page of stamps; it tells no calibrator from the rest."""
         on = self.current.target_id if self.current and not self.current.done and not page else None
-        here = [t for t in page or [on] if t is not None and not (self.blind and t in self.truth)]
+        here = [t for t in (page or (on,)) if t is not None and not (self.blind and t in self.truth)]
         with self._lock:
             ids = self.order.target_id
             left = self._open | np.isin(ids, np.array(here, dtype=np.int64))
@@ -293,9 +294,8 @@ class ReviewSession:
             self._put_back(self.current.target_id)
             self.current.done = True
         with self._lock:
-            passed = np.flatnonzero(self.order.target_id == place.past) if place.past is not None else []
-            if len(passed):
-                self._open[: int(passed[0]) + 1] = False
+            for last in np.flatnonzero(self.order.target_id == (place.past or 0)):
+                self._open[: last + 1] = False
         at = place.at
         done = at in self.mine and self.spec.hide_graded
         elsewhere = self.settling and at not in self.order.target_id
