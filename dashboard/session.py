@@ -23,12 +23,12 @@ from dashboard import store
 from dashboard.objects import ReviewObject, load_objects
 from dashboard.queues import Order, Place, QueueSpec, load_order, mixed
 from dashboard.store import Grade, Reviewer
+from dashboard.trail import Step, Trail
 from schema.errors import UserError
 
 AHEAD = 24
 """Objects loaded in one go."""
 KEEP_OBJECTS = 160
-KEEP_HISTORY = 200
 LOOK_AGAIN_S = 60.0
 """The queue and what others graded are looked at anew so often [s]."""
 SEEN = 200
@@ -48,15 +48,6 @@ class Shown:
     done: bool = False
     returned: bool = False
     """Whether the reviewer went back to it."""
-
-
-@dataclass
-class Step:
-    """One object that was on screen before: what back and undo return to, oldest first."""
-
-    target_id: int
-    grade_id: int | None = None
-    grade: str | None = None
 
 
 class ReviewSession:
@@ -84,9 +75,7 @@ class ReviewSession:
         self.key = uuid.uuid4().hex
         self.order: Order = load_order(db, spec)
         self.current: Shown | None = None
-        self.history: list[Step] = []
-        self._at = 0
-        """Place in the history that back has come to; its length while nobody went back."""
+        self.trail = Trail()
         self.revealed: set[int] = set()
         """Objects whose identity was on screen; a grade of one does not calibrate any more."""
         self._objects: OrderedDict[int, ReviewObject] = OrderedDict()
@@ -137,7 +126,7 @@ class ReviewSession:
         else:
             self._pool = []
         for row in reversed(store.last_grades(conn, self.reviewer.reviewer_id, verdicts=self.settling)):
-            self._passed(Step(int(row["target_id"]), int(row["grade_id"]), str(row["grade"])))
+            self.trail.passed(Step(int(row["target_id"]), int(row["grade_id"]), str(row["grade"])))
 
     def _wanted(self, conn: sa.Connection, order: Order) -> NDArray[np.bool_]:
         """Which objects of an order the filters leave; calibrators come of their own."""
@@ -375,14 +364,8 @@ class ReviewSession:
         grade_id = store.save_grade(self.db, self.reviewer.reviewer_id, given)
         self.n_given += 1
         self.mine[target_id] = letter
-        self._passed(Step(target_id, grade_id, letter))
+        self.trail.passed(Step(target_id, grade_id, letter))
         return grade_id
-
-    def _passed(self, step: Step) -> None:
-        """Remember what was done last; grades of an object stay for undo, one look at it is enough."""
-        kept = [s for s in self.history if s.grade_id is not None or s.target_id != step.target_id]
-        self.history = [*kept, step][-KEEP_HISTORY:]
-        self._at = len(self.history)
 
     def _models(self, target_id: int) -> dict[str, Any]:
         with self._lock:
@@ -394,9 +377,9 @@ class ReviewSession:
         """Go on without a grade; the object comes again when the queue is opened anew."""
         if self.current is not None and self.current.token == token:
             here = self.current.target_id
-            if not self.current.returned or all(s.target_id != here for s in self.history):
-                self._passed(Step(here))
-            self._at = len(self.history)
+            if not self.current.returned or not self.trail.holds(here):
+                self.trail.passed(Step(here))
+            self.trail.to_end()
             self.advance()
 
     @property
@@ -407,15 +390,14 @@ class ReviewSession:
     @property
     def can_go_back(self) -> bool:
         """Whether there is an object before the one on screen."""
-        return self._before() is not None
+        return self.trail.before(self._on_now()) is not None
+
+    def _on_now(self) -> int | None:
+        return self.current.target_id if self.current is not None and not self.current.done else None
 
     def _undoable(self) -> Step | None:
         """The grade of the object on screen, if the reviewer went back to it; else the last one."""
-        steps = [s for s in self.history if s.grade_id is not None]
-        on = self.current
-        if on is not None and on.returned and not on.done:
-            steps.sort(key=lambda s: s.target_id == on.target_id)  # stable: latest first otherwise
-        return steps[-1] if steps else None
+        return self.trail.last_grade(self._on_now() if self.current and self.current.returned else None)
 
     def undo(self) -> str | None:
         """Take a grade back and show its object; the grade taken back, None when there is none.
@@ -425,48 +407,30 @@ class ReviewSession:
         """
         while (step := self._undoable()) is not None and step.grade_id is not None:
             taken = store.take_back(self.db, self.reviewer.reviewer_id, step.grade_id)
-            place = self.history.index(step)
-            self.history.remove(step)
+            self.trail.taken_back(step, taken)
             if taken is None:  # taken back elsewhere
-                self._at = min(self._at, len(self.history))
                 continue
-            self._stands(taken, place)
+            if taken.grade is None:
+                self.mine.pop(taken.target_id, None)
+            else:
+                self.mine[taken.target_id] = taken.grade
             self._return(step.target_id)
             return step.grade
         return None
-
-    def _stands(self, taken: store.TakenBack, place: int) -> None:
-        """Remember which grade of an object counts after another was taken back."""
-        self._at = place
-        if taken.grade is None:
-            self.mine.pop(taken.target_id, None)
-            return
-        self.mine[taken.target_id] = taken.grade
-        if all(s.grade_id != taken.grade_id for s in self.history):
-            self.history.insert(place, Step(taken.target_id, taken.grade_id, taken.grade))
 
     def clear(self, target_id: int) -> None:
         """Take back every grade that the reviewer gave an object."""
         store.clear_grades(self.db, self.reviewer.reviewer_id, target_id, verdicts=self.settling)
         self.mine.pop(target_id, None)
-        self.history = [s for s in self.history if s.target_id != target_id]
-        self._at = len(self.history)
+        self.trail.forget(target_id)
 
     def back(self) -> bool:
         """Show the object before, with its grade; a new grade takes that one's place."""
-        place = self._before()
+        place = self.trail.before(self._on_now())
         if place is None:
             return False
-        self._at = place
-        self._return(self.history[place].target_id)
+        self._return(self.trail.go_to(place))
         return True
-
-    def _before(self) -> int | None:
-        """Place in the history of the object before the one on screen; each object where it was last."""
-        seen = {s.target_id for s in self.history[self._at :]}
-        if self.current is not None and not self.current.done:
-            seen.add(self.current.target_id)
-        return next((k for k in reversed(range(self._at)) if self.history[k].target_id not in seen), None)
 
     def _return(self, target_id: int) -> None:
         if self.current is not None and not self.current.done:
