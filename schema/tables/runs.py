@@ -109,7 +109,12 @@ scoring_run = sa.Table(
         ucd="arith.rate",
     ),
     col("host", sa.Text, "Machine that ran it.", ucd="meta.note"),
-    col("software", Json, "Versions of lensmine, torch and the backend; the file of the weights.", ucd="meta.note;meta.software"),
+    col(
+        "software",
+        Json,
+        "Versions of lensmine, torch and the backend; the file of the weights.",
+        ucd="meta.note;meta.software",
+    ),
     col("message", sa.Text, "Why it failed or stopped.", ucd="meta.note"),
     comment="One row per scoring job.",
 )
