@@ -180,6 +180,8 @@ def test_view_keys_change_the_picture_and_stay_in_the_address(page, board):
     assert page.locator("#lm-spectrum").get_attribute("src") != before
     assert page.evaluate("() => document.querySelector('#lm-spectrum').naturalWidth") > 300
     page.keyboard.press("e")
+    page.get_by_text("after the grade, or with the identity").wait_for()  # calibrators are mixed in
+    page.keyboard.press("i")
     page.get_by_text("Asked").first.wait_for()
 
 
