@@ -116,9 +116,9 @@ def _selection(db: str | None) -> None:
     swap = {"x_name": "y_name", "x_lo": "y_lo", "x_hi": "y_hi"}
     left, right = st.columns(2, gap="medium")
     with left:
-        of_x = _cells_of(mine, "x", chosen.x_name)
+        of_x = _cells_of(mine, "x", str(chosen.x_name))
     with right:
-        of_y = _cells_of(mine, "y", chosen.y_name)
+        of_y = _cells_of(mine, "y", str(chosen.y_name))
     # both sliders act on both plots: each shows one parameter within its range, over the other's range
     inside = mine
     for axis, (lo, hi) in (("x", of_x), ("y", of_y)):
