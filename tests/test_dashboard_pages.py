@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,12 @@ from dashboard import settings, store
 from dashboard.calibration import choose_calibrators
 from dashboard.queues import forget_orders
 from schema.engine import connect_engine
+
+
+@pytest.fixture(autouse=True)
+def _main_module(monkeypatch):
+    """Streamlit's test puts its script in the place of the main module, and leaves it there."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 @pytest.fixture

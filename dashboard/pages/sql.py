@@ -16,8 +16,12 @@ from dashboard.store import Reviewer
 from schema.errors import LensmineError
 from schema.untrusted import MOST_ROWS, Answer, ask
 
-CLOSED = ("grade", "review_note", "calibrator", "reviewer", "injection", "injection_lens")
-"""What would tell a reviewer others' grades, or which objects are calibrators."""
+CLOSED = ("grade", "review_note", "calibrator", "reviewer")
+"""What would tell a reviewer others' grades, or which objects are calibrators.
+
+Which objects are simulated stands on the way to every candidate (a cut does not count injections as
+neighbours), so it cannot be closed without closing the candidates.
+"""
 EXAMPLES = {
     "Candidates, brightest first": (
         "select name, z_lens, z_source, line_flux, skewness, probability, model\n"
