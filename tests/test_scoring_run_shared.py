@@ -120,7 +120,7 @@ def test_a_killed_run_resumes_and_writes_nothing_twice(db: str) -> None:
 
 
 def test_a_terminated_run_gives_its_leases_back(db: str) -> None:
-    fill(db, 1000)
+    fill(db, 2500)
     process = start(db, FILTER, "all_spectra", "--chunk", "8")
     wait_for_scores(db, process, 8)
     process.send_signal(signal.SIGTERM)
@@ -128,8 +128,8 @@ def test_a_terminated_run_gives_its_leases_back(db: str) -> None:
     assert process.returncode == 130
     assert rows(db, "select status from scoring_run") == [("stopped",)]
     assert number(db, "select count(*) from run_chunk where state = 'leased'") == 0
-    score(db, FILTER, "all_spectra", resume_only=True, chunk=1000)
-    assert scored_once(db, 1000)
+    score(db, FILTER, "all_spectra", resume_only=True, chunk=2500)
+    assert scored_once(db, 2500)
 
 
 def test_two_workers_share_a_run(db: str) -> None:
