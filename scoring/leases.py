@@ -177,15 +177,14 @@ def renew(conn: sa.Connection, run_id: int, leases: list[Lease], lease_s: int) -
         )
 
 
-def release(conn: sa.Connection, run_id: int, leases: list[Lease]) -> None:
-    """Give back leases that are still held, so that others need not wait for their end."""
+def release(conn: sa.Connection, run_id: int, owner: str) -> None:
+    """Give back every lease of a process that ends, also one that a signal kept it from noting."""
     c = run_chunk.c
-    if leases:
-        conn.execute(
-            run_chunk.update()
-            .where(c.run_id == run_id, c.state == "leased", _held(leases))
-            .values(state="todo", lease_owner=None, lease_until=None)
-        )
+    conn.execute(
+        run_chunk.update()
+        .where(c.run_id == run_id, c.state == "leased", c.lease_owner == owner)
+        .values(state="todo", lease_owner=None, lease_until=None)
+    )
 
 
 def commit(

@@ -241,7 +241,7 @@ class Worker:
 
         def close() -> None:
             with connect_engine(self.db, check=False).begin() as conn:
-                leases.release(conn, self.run_id, self._every_lease())
+                leases.release(conn, self.run_id, self.owner)
                 was = conn.execute(
                     sa.select(c.seconds, c.status, c.n_scored).where(c.run_id == self.run_id)
                 ).one()

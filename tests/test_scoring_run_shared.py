@@ -82,7 +82,7 @@ def test_a_live_lease_elsewhere_is_left_alone_until_it_lapses(db: str) -> None:
         others = leases.take(conn, task, run_id, leases.owner_name(), items=100, lease_s=600)
         assert [each.chunk_no for each in others] == [1, 2]
         assert leases.take(conn, task, run_id, leases.owner_name(), items=100, lease_s=600) == []
-        leases.release(conn, run_id, others)
+        leases.release(conn, run_id, leases.owner_name())  # its own alone
         again = leases.take(conn, task, run_id, leases.owner_name(), items=100, lease_s=600)
         assert [each.chunk_no for each in again] == [1, 2]
 
@@ -124,8 +124,8 @@ def test_a_terminated_run_gives_its_leases_back(db: str) -> None:
     process = start(db, FILTER, "all_spectra", "--chunk", "8")
     wait_for_scores(db, process, 8)
     process.send_signal(signal.SIGTERM)
-    process.communicate(timeout=60)
-    assert process.returncode == 130
+    said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
     assert rows(db, "select status from scoring_run") == [("stopped",)]
     assert number(db, "select count(*) from run_chunk where state = 'leased'") == 0
     score(db, FILTER, "all_spectra", resume_only=True, chunk=2500)
