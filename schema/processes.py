@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
 import shutil
+import signal
 import socket
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 ABANDONED_S = 24 * 3600.0
 """A temporary folder of another host that was not written to for so long is a leftover [s]."""
@@ -80,3 +85,37 @@ def _started(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
     except (OSError, IndexError):
         return "-"
+
+
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put off Ctrl-C and SIGTERM to the end of a short block, as of a transaction; a second comes through.
+
+    A driver that is interrupted while it talks to its server may answer with its own error, and what the
+    transaction did is then unknown.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals come to the main thread alone
+        return
+    came: list[tuple[int, FrameType | None]] = []
+    held = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def note(number: int, frame: FrameType | None) -> None:
+        handler = held[signal.Signals(number)]
+        if came and callable(handler):
+            handler(number, frame)
+        came.append((number, frame))
+
+    for number, handler in held.items():
+        if callable(handler):  # what is ignored, or ends the process at once, stays so
+            signal.signal(number, note)
+    try:
+        yield
+    finally:
+        for number, handler in held.items():
+            if callable(handler):
+                signal.signal(number, handler)
+        if came:  # also when the block failed: the signal must not be lost
+            first = held[signal.Signals(came[0][0])]
+            if callable(first):
+                first(*came[0])

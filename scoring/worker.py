@@ -11,6 +11,7 @@ import sqlalchemy as sa
 
 from schema.engine import connect_engine, shard_root
 from schema.errors import DataError, TransientError
+from schema.processes import uninterrupted
 from schema.tables import run_chunk, scoring_run
 from scoring import leases
 from scoring.leases import Lease
@@ -43,7 +44,8 @@ def patiently(work: Callable[[], _T], patience_s: float = LOCK_PATIENCE_SECONDS)
     pause = 0.05
     while True:
         try:
-            return work()
+            with uninterrupted():
+                return work()
         except TransientError:
             if time.monotonic() > until:
                 raise
