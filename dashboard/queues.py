@@ -67,6 +67,11 @@ class QueueSpec:
             if x
         )
 
+    @property
+    def is_settling(self) -> bool:
+        """Whether grades given in it are verdicts on disagreements."""
+        return self.source == "disagreement"
+
     def as_query(self) -> dict[str, str]:
         """As parameters of an address, defaults left out."""
         base = asdict(QueueSpec())

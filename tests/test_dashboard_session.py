@@ -149,8 +149,8 @@ def test_a_long_session_takes_in_what_others_grade_and_what_is_new(db, search, a
         forget_orders()
         session._looked = time.monotonic() - seconds_ago
         session.load_ahead()
-        if session._loading is not None:
-            session._loading.join()
+        if session.memory.loading is not None:
+            session.memory.loading.join()
 
     others_grade(one)
     look(seconds_ago=30)
@@ -304,7 +304,7 @@ def test_calibrators_have_what_the_queue_is_about(db, search, ada):
     def mixed_in(spec):
         session = ReviewSession(db, ada, spec)
         first = {session.current.target_id} if session.current else set()
-        return set(session._pool) | first & set(session.truth)
+        return set(session.mix.pool) | first & set(session.truth)
 
     image, spectrum = set(search.ids[:10]), set(search.ids[6:10])
     assert mixed_in(QueueSpec("image_candidate")) == image

@@ -72,11 +72,7 @@ def _nothing_left(session: ReviewSession) -> None:
 def _prefetch(session: ReviewSession, look: View) -> None:
     """Let the browser ask for the next pictures while this one is looked at."""
     session.load_ahead()
-    with session._lock:
-        known = dict(session._objects)
-    images = []
-    for target_id in session.plan(PREFETCH):
-        if target_id in known:
-            images += [f"<img src='{a}' alt=''>" for a in addresses(known[target_id], look)]
+    known = session.memory.held(session.plan(PREFETCH))
+    images = [f"<img src='{a}' alt=''>" for one in known.values() for a in addresses(one, look)]
     if images:
         st.html(f"<div style='display:none' aria-hidden='true'>{''.join(images)}</div>")
