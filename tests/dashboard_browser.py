@@ -14,6 +14,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import sqlalchemy as sa
+
+from schema.engine import connect_engine
+
 OBJECT = "#lm-object"
 NO_CHROMIUM = "no Chromium: apt-get install chromium, or set CHROMIUM to its path"
 WAIT_MS = 120_000
@@ -126,6 +130,32 @@ def browser() -> Iterator[Any]:
             yield made
         finally:
             made.close()
+
+
+def wide_page(chrome: Any, **how: Any) -> Any:
+    """A page of a visitor with no cookies yet."""
+    made = chrome.new_context(viewport={"width": 1500, "height": 1000}, **how).new_page()
+    made.set_default_timeout(WAIT_MS)
+    return made
+
+
+@contextlib.contextmanager
+def lone_page() -> Iterator[Any]:
+    """A page of a browser of its own."""
+    with browser() as chrome:
+        yield wide_page(chrome)
+
+
+def rows(db: str, query: str) -> list[tuple[Any, ...]]:
+    """What a query finds while a dashboard runs on the database."""
+    with connect_engine(db, read_only=True).connect() as conn:
+        return [tuple(r) for r in conn.execute(sa.text(query))]
+
+
+def standing(db: str) -> list[tuple[str, str]]:
+    """Target and grade of the grades that stand, as they came."""
+    query = "select target_id, grade from grade where undone_at is null order by graded_at"
+    return [(str(t), g) for t, g in rows(db, query)]
 
 
 def open_review(page: Any, url: str) -> str:

@@ -15,9 +15,12 @@ from dashboard_browser import (
     chromium,
     open_review,
     press,
+    rows,
     serving,
     settled,
     shown,
+    standing,
+    wide_page,
 )
 
 from dashboard.settings import Settings
@@ -61,11 +64,9 @@ def chrome():
 
 @pytest.fixture
 def page(chrome):
-    context = chrome.new_context(viewport={"width": 1500, "height": 1000}, accept_downloads=True)
-    opened = context.new_page()
-    opened.set_default_timeout(WAIT_MS)
+    opened = wide_page(chrome, accept_downloads=True)
     yield opened
-    context.close()
+    opened.context.close()
 
 
 @pytest.fixture
@@ -82,16 +83,6 @@ def board(demo, tmp_path_factory):
     shutil.copytree(demo, folder, dirs_exist_ok=True)
     with serving(str(folder / "lensmine.duckdb"), "--as", "Ada") as made:
         yield made
-
-
-def rows(db: str, query: str) -> list[tuple]:
-    with connect_engine(db, read_only=True).connect() as conn:
-        return [tuple(r) for r in conn.execute(sa.text(query))]
-
-
-def standing(db: str) -> list[tuple[str, str]]:
-    query = "select target_id, grade from grade where undone_at is null order by graded_at"
-    return [(str(t), g) for t, g in rows(db, query)]
 
 
 def stands(page, db: str, grades: list[str]) -> None:

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import pytest
-import sqlalchemy as sa
 from dashboard_browser import (
     NO_CHROMIUM,
     OBJECT,
-    WAIT_MS,
-    browser,
     chromium,
+    lone_page,
     open_review,
     pictured,
     press,
+    rows,
     serving,
     settled,
     shown,
 )
 from dashboard_data import MARKUP, write_search
 
-from schema.engine import connect_engine, upgrade
+from schema.engine import upgrade
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(chromium() is None, reason=NO_CHROMIUM)]
 THEIRS = ("stSlider", "stSelectbox", "stNumberInput", "stToolbar", "stHeader", "stMainMenu")
@@ -41,9 +40,7 @@ def board(search):
 
 @pytest.fixture
 def page():
-    with browser() as chrome:
-        opened = chrome.new_page(viewport={"width": 1500, "height": 1000})
-        opened.set_default_timeout(WAIT_MS)
+    with lone_page() as opened:
         yield opened
 
 
@@ -97,8 +94,7 @@ def test_stamps_are_redrawn_as_asked(page, board):
 def test_names_of_surveys_and_missing_parts_are_words(page, board, search):
     """Markup in a survey's name is shown as typed; an object without a spectrum says so."""
     db, found = search
-    with connect_engine(db, read_only=True).connect() as conn:
-        with_spectrum = {str(r[0]) for r in conn.execute(sa.text("select target_id from spectrum"))}
+    with_spectrum = {str(t) for (t,) in rows(db, "select target_id from spectrum")}
     open_review(page, f"{board.url}/?order=shuffled")
     said: dict[str, str] = {}
     for _ in range(len(found.ids)):

@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections import deque
 
 import pytest
-import sqlalchemy as sa
-from dashboard_browser import NO_CHROMIUM, WAIT_MS, browser, chromium, open_review, serving, settled, shown
+from dashboard_browser import (
+    NO_CHROMIUM,
+    chromium,
+    lone_page,
+    open_review,
+    serving,
+    settled,
+    shown,
+    standing,
+)
 from dashboard_data import write_search
 
-from schema.engine import connect_engine, upgrade
+from schema.engine import upgrade
 
 pytestmark = [pytest.mark.browser, pytest.mark.skipif(chromium() is None, reason=NO_CHROMIUM)]
 PICTURES = "() => [...document.querySelectorAll('#lm-spectrum, .lm-stamp')].map((i) => i.src).join()"
@@ -27,9 +35,7 @@ WATCH = """(old) => {
 
 @pytest.fixture
 def page():
-    with browser() as chrome:
-        opened = chrome.new_page(viewport={"width": 1500, "height": 1000})
-        opened.set_default_timeout(WAIT_MS)
+    with lone_page() as opened:
         yield opened
 
 
@@ -39,12 +45,6 @@ def search_db(tmp_path) -> str:
     upgrade(db)
     write_search(db)
     return db
-
-
-def standing(db: str) -> list[tuple[str, str]]:
-    query = "select target_id, grade from grade where undone_at is null order by graded_at"
-    with connect_engine(db, read_only=True).connect() as conn:
-        return [(str(t), g) for t, g in conn.execute(sa.text(query))]
 
 
 class Line:
