@@ -145,7 +145,7 @@ class ImageIngest:
         self._count(ImageBatch(files=done.files, rejects=done.rejects, unchanged=done.unchanged, n_files=1))
 
     def _forget_curable(self) -> None:
-        """Have files read again that were refused for want of what is there now: bands, or a position."""
+        """Have files read again that lacked what is there now: bands, a position, or a better one."""
         cures = [
             "r.reason_code = 'no_position' and ("
             "exists (select 1 from target t where t.native_id = r.native_id) or "
@@ -158,6 +158,13 @@ class ImageIngest:
             for cure in cures:
                 query = sa.text(f"select r.path from reject r where r.fatal and {cure}")
                 self.known.forget(conn.execute(query).scalars().all())
+            query = sa.text("select path, native_id from reject where reason_code = 'coarse_position'")
+            coarse = conn.execute(query).all()
+            self.known.forget(
+                path
+                for path, native in coarse
+                if self.places.is_known(conn, native, parse_name(path).position)
+            )
 
     def special(self, images: list[str]) -> list[str]:
         """Load the images that a survey treats in its own way; returns the others."""

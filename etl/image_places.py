@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from etl.checks import Note
 from etl.epochs import unit_vectors
 from etl.image_batch import Place
+from etl.image_names import NamePosition
 from schema.engine import read_columns
 from schema.healpix import hpx29
 from schema.ids import hashed_id
@@ -81,9 +82,13 @@ class Places:
             place, own_id = wanted[k][2], own[key]
             if own_id in there:
                 found[key] = own_id
-                if place.kind in ("wcs", "degrees") and key[1] in coarse:
-                    rows.append(_row(own_id, key, (place.ra_deg, place.dec_deg), False))
-                    mended.append(own_id)
+                if key[1] in coarse and place.kind in ("wcs", "degrees", "name"):
+                    better, note = self._position(conn, key[1], place)
+                    if note is not None:  # still coarse: said of the file's new content too
+                        notes.append((k, note))
+                    elif better is not None:
+                        rows.append(_row(own_id, key, better, False))
+                        mended.append(own_id)
                 continue
             near = self._near(conn, key[0], place) if place.kind in ("wcs", "degrees") else None
             if near is not None:
@@ -104,6 +109,13 @@ class Places:
             if target_id is None and k not in told:
                 notes.append((k, _homeless(wanted[k][1])))
         return ids, rows, notes, mended
+
+    def is_known(self, conn: sa.Connection, native: str, at: NamePosition | None) -> bool:
+        """Whether the known lenses that are there now tell the position of a coarse name."""
+        if at is None:
+            return False
+        place = Place("name", at.ra_deg, at.dec_deg, at.half_ra_arcsec, at.half_dec_arcsec)
+        return self._position(conn, native, place)[1] is None
 
     def _position(
         self, conn: sa.Connection, native: str, place: Place

@@ -97,6 +97,34 @@ def test_a_known_lens_gives_the_position(db: str, tmp_path: Path) -> None:
     assert "coarse_position" not in reasons(db)
 
 
+def test_lenses_loaded_later_mend_a_coarse_position(db: str, tmp_path: Path) -> None:
+    from etl.lenses import ingest_lenses
+
+    folder = tmp_path / "a"
+    for band in ("F606W", "F814W"):
+        write_lenstronomy(folder / f"image_SDSSJ1020+1122_{band}.h5", galaxy(104, 104, 1))
+    write_lenstronomy(folder / "image_SDSSJ1525+3327_F814W.h5", galaxy(104, 104, 2))
+    ingest_hst([str(folder)], db)
+    assert reasons(db)["coarse_position"] == 2
+    lens = tmp_path / "lenses.csv"
+    lens.write_text(
+        "name,RA [deg],DEC [deg],zlens,type,grading,ref\n"
+        "J102022+112231,155.095,11.3754,0.28,galaxy,confident,x\n"
+    )
+    ingest_lenses([str(lens)], db)
+    done = ingest_hst([str(folder)], db)
+    assert not done.nothing_new
+    where = rows(db, "select ra_deg, dec_deg from target where native_id = 'SDSSJ1020+1122'")
+    assert where == [{"ra_deg": 155.095, "dec_deg": 11.3754}]
+    assert len(rows(db, "select * from known_lens_match")) == 1, "it is known as the lens that it is"
+    assert reasons(db)["coarse_position"] == 1, "of the other lens no catalogue says more"
+    assert ingest_hst([str(folder)], db).nothing_new
+    write_lenstronomy(folder / "image_SDSSJ1525+3327_F814W.h5", galaxy(104, 104, 3))
+    ingest_hst([str(folder)], db)
+    assert reasons(db)["coarse_position"] == 1, "other pixels do not make its position better"
+    assert sound(db)
+
+
 def test_the_challenge_has_truth_and_no_place(db: str, tmp_path: Path) -> None:
     for folder, number in (("lens", 100002), ("nolens", 100004)):
         for k, band in enumerate("UGRI"):
