@@ -32,6 +32,9 @@ SURVEY_OF = {"hsc": "hsc", "acs": "hst", "wfc3": "hst", "wfpc2": "hst", "megacam
 MASKED_VALUE = 100.0
 """What the Bologna lens challenge writes where a pixel is masked."""
 
+MIN_GOOD = 0.5
+"""Share of a band's pixels that must be finite, where other bands of the cutout have that many."""
+
 WANTED = {"hsc": ("g", "r", "i")}
 """Bands without which a cutout of that survey is noted: models of colour images need them."""
 
@@ -168,7 +171,7 @@ class _GroupReader:
     # -- planes into a cutout -----------------------------------------------------------------------------
 
     def _cutout(self, planes: list[Plane]) -> Cutout | None:
-        planes = self._fitting(self._distinct([p for p in planes if self._has_pixels(p)]))
+        planes = self._whole(self._fitting(self._distinct([p for p in planes if self._has_pixels(p)])))
         if not planes:
             return None
         planes.sort(key=lambda p: (BAND_ORDER.index(p.band) if p.band in BAND_ORDER else 9, p.band or ""))
@@ -257,6 +260,20 @@ class _GroupReader:
             else:
                 self._note(plane.path, Note("band_mismatch", f"band {plane.band} {told}; left out", True))
         return out
+
+    def _whole(self, planes: list[Plane]) -> list[Plane]:
+        """Bands of which half is there; a stamp of the others would be scored on what is no image.
+
+        `frac_good` is over all bands, so it would not show one that is missing.
+        """
+        share = [float(np.isfinite(p.pixels).mean()) for p in planes]
+        if not planes or max(share) < MIN_GOOD:
+            return planes
+        for plane, good in zip(planes, share, strict=True):
+            if good < MIN_GOOD:
+                told = f"band {plane.band}, HDU {plane.hdu}: only {good:.0%} of its pixels are finite"
+                self._note(plane.path, Note("blank_stamp", told, True))
+        return [p for p, good in zip(planes, share, strict=True) if good >= MIN_GOOD]
 
     def _place(self, cutout: Cutout, planes: list[Plane], name: Name) -> None:
         sky = next((p.sky for p in planes if p.sky is not None), None)

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import sqlalchemy as sa
 from image_files import DEC, HSC_SCALE, RA, bands_of, galaxy, reasons, rows, sound, write_hsc
+from numpy.typing import NDArray
 
 from etl.hsc import ingest_hsc
 from etl.prune import prune
@@ -120,6 +121,13 @@ def cut_file_short(path: Path) -> None:
     path.write_bytes(path.read_bytes()[:9000])
 
 
+def holed(share: float = 0.8) -> NDArray[np.float32]:
+    """A galaxy of which so much is missing."""
+    pixels = galaxy()
+    pixels[: round(64 * share)] = np.nan
+    return pixels
+
+
 BAD: dict[str, tuple[str, Callable[[Path], object]]] = {
     "size": ("band_mismatch", lambda f: write_hsc(f / "stamp-z.fits", galaxy(60, 60), "z")),
     "place": ("band_mismatch", lambda f: write_hsc(f / "stamp-z.fits", galaxy(), "z", CRVAL2=DEC + 0.001)),
@@ -128,6 +136,7 @@ BAD: dict[str, tuple[str, Callable[[Path], object]]] = {
         lambda f: write_hsc(f / "stamp-z.fits", galaxy(), "z", CD1_1=-1e-4, CD2_2=1e-4),
     ),
     "all NaN": ("blank_stamp", lambda f: write_hsc(f / "stamp-z.fits", np.full((64, 64), np.nan), "z")),
+    "four fifths NaN": ("blank_stamp", lambda f: write_hsc(f / "stamp-z.fits", holed(), "z")),
     "constant": ("blank_stamp", lambda f: write_hsc(f / "stamp-z.fits", np.full((64, 64), 7.0), "z")),
     "cut short": (
         "truncated",
@@ -154,6 +163,15 @@ def test_a_bad_band_is_left_out_and_told_and_the_others_load(db: str, tmp_path: 
     assert told["path"].endswith("stamp-z.fits")
     assert len(told["reason"]) > 15
     assert sound(db)
+
+
+def test_a_cutout_with_holes_in_every_band_keeps_its_bands(db: str, tmp_path: Path) -> None:
+    """What is left of it is told by frac_good, by which models skip it."""
+    for band in "gr":
+        write_hsc(tmp_path / "A" / f"stamp-{band}.fits", holed(), band)
+    assert ingest_hsc([str(tmp_path / "A")], db).cutouts == 1
+    (cut,) = rows(db, "select bands, frac_good from cutout")
+    assert (cut["bands"], cut["frac_good"]) == ("g,r", pytest.approx(0.2, abs=0.01))
 
 
 def test_two_files_of_one_band(db: str, tmp_path: Path) -> None:
