@@ -15,6 +15,7 @@ WHY_SKIPPED = {
     "missing_bands": "the cutout lacks the model's bands",
     "saturated": "more than half of the pixels are at the brightest value",
     "no_pixscale": "the cutout's pixel scale is not known",
+    "no_pixels": "simulated for models that look at stamps, or at images, alone",
     "too_small": "the cutout covers less than half of the model's field",
     "no_contrast": "all pixels of a band are alike",
     "not_finite": "the network gave no finite number",

@@ -203,6 +203,12 @@ def image_refusals(model: ImageModel) -> tuple[tuple[str, str], ...]:
     if model.field_arcsec is not None:
         out.append(("no_pixscale", "not coalesce(pixscale_arcsec > 0, false)"))
         width = f"({model.field_arcsec} / nullif(pixscale_arcsec, 0))"
+    # only simulated shards may lack pixels; of an ingested one that is a fault, told when it is opened
+    lacking = (
+        "select image_shard.shard_id from image_shard where starts_with(image_shard.name, 'sim-') "
+        f"and strpos(cast(image_shard.arrays as varchar), '\"{model.pixels}\"') = 0"
+    )
+    out.append(("no_pixels", f"coalesce(image_shard_id in ({lacking}), false)"))
     share = f"least(1.0, ny / {width}) * least(1.0, nx / {width})"
     out.append(("too_small", f"coalesce({share} < {MIN_COVERAGE}, false)"))
     return tuple(out)
