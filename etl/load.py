@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import os
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 
 from etl.batch import Batch
 from etl.checks import run2d_order
-from etl.merge import existing_ids, merge_rows, staged
+from etl.fills import drop_rows, take_back
+from etl.merge import WRITTEN, Blanked, Origin, existing_ids, merge_rows, staged
 from etl.sources import is_url
 from schema.tables import pixel_shard, reject, source_file, spec_obj, spectrum
 from schema.upsert import delete_keys, insert_rows, upsert_rows
@@ -39,27 +41,31 @@ def load_batch(conn: sa.Connection, batch: Batch, kind: str = "spec") -> NDArray
     ndarray of int64
         Targets whose spec_obj or spectrum rows changed.
     """
-    changed = [start_replacing(conn, batch)]
+    load_files(conn, batch)  # first: the rows are merged by their files' times
+    changed, blanked = start_replacing(conn, batch)
     if batch.target is not None and batch.spec_obj is not None:
-        merge_rows(conn, batch.target, batch.spec_obj, kind)
+        merge_rows(conn, batch.target, batch.spec_obj, Origin(kind, None, blanked))
         changed.append(np.asarray(batch.target["target_id"]))
     if batch.shard is not None:
         upsert_rows(conn, pixel_shard, [batch.shard], key=["shard_id"])
     if batch.spectrum is not None:
         load_spectra(conn, batch.spectrum)
         changed.append(np.asarray(batch.spectrum["target_id"]))
-    load_files(conn, batch)
+    if batch.replaced:
+        read_again(conn, blanked.target_id, batch.replaced)
     ids = np.unique(np.concatenate(changed))
     if batch.spectrum is not None or batch.replaced:
         choose_spectra(conn, ids)
     return ids
 
 
-def start_replacing(conn: sa.Connection, batch: Batch) -> NDArray[np.int64]:
-    """Take out what changed files gave before and do not give now; returns the targets concerned."""
-    touched = [np.empty(0, dtype=np.int64)]
+def start_replacing(conn: sa.Connection, batch: Batch) -> tuple[list[NDArray[np.int64]], Blanked]:
+    """Take out what changed files gave before and do not give now; returns the targets concerned, and those
+    whose rows lost a value.
+    """
+    touched, blanked = [np.empty(0, dtype=np.int64)], Blanked()
     if not batch.replaced:
-        return touched[0]
+        return touched, blanked
     files = ", ".join(str(int(i)) for i in batch.replaced)
     new_spectra = [] if batch.spectrum is None else batch.spectrum["spectrum_id"].to_pylist()
     new_targets = [] if batch.spec_obj is None else batch.spec_obj["target_id"].to_pylist()
@@ -70,9 +76,14 @@ def start_replacing(conn: sa.Connection, batch: Batch) -> NDArray[np.int64]:
         keep = set(new)
         gone = [row for row in rows if row[0] not in keep]
         if gone:
-            delete_keys(conn, table, key, [row[0] for row in gone])
+            keys = [row[0] for row in gone]
+            if table is spec_obj:
+                drop_rows(conn, keys)
+            else:
+                delete_keys(conn, table, key, keys)
             touched.append(np.array([row[1] for row in gone], dtype=np.int64))
-    return np.concatenate(touched)
+    blanked.parts.append(take_back(conn, batch.replaced, new_targets))
+    return [*touched, *blanked.parts], blanked
 
 
 def load_spectra(conn: sa.Connection, rows: pa.Table) -> None:
@@ -131,8 +142,8 @@ def note_times(conn: sa.Connection, settled: dict[int, datetime.datetime]) -> No
     conn.execute(sa.text(f"drop table {stage.name}"))
 
 
-def read_again(conn: sa.Connection, ids: NDArray[np.int64]) -> None:
-    """Mark files to be read again whose row may fill what a changed catalogue left blank in these targets.
+def read_again(conn: sa.Connection, ids: NDArray[np.int64], but: Sequence[int] = ()) -> None:
+    """Mark files, ``but`` these, to be read again that may fill what a changed file left blank in targets.
 
     Spectra of an older reduction than the catalogue's row say nothing about it; files that are gone are left
     as they are.
@@ -152,7 +163,8 @@ def read_again(conn: sa.Connection, ids: NDArray[np.int64]) -> None:
     files = {
         row.source_file_id
         for row in rows
-        if run2d_order(row.run2d) >= run2d_order(row.row_run2d)
+        if row.source_file_id not in but
+        and run2d_order(row.run2d) >= run2d_order(row.row_run2d)
         and (is_url(row.path) or os.path.exists(row.path))
     }
     if not files:
@@ -171,8 +183,9 @@ def read_again(conn: sa.Connection, ids: NDArray[np.int64]) -> None:
 def choose_spectra(conn: sa.Connection, ids: NDArray[np.int64]) -> None:
     """Mark, of several spectra of one target, the one to use.
 
-    The latest reduction, then the most good pixels, then the first path. Reads and writes only targets
-    that have more than one spectrum, or whose only one is not marked.
+    The latest reduction; of several files of one kind the pixels of the one written last; then the most good
+    pixels, then the first path. Reads and writes only targets that have more than one spectrum, or whose only
+    one is not marked.
     """
     if not len(ids):
         return
@@ -180,7 +193,8 @@ def choose_spectra(conn: sa.Connection, ids: NDArray[np.int64]) -> None:
     rows = conn.execute(
         sa.text(
             f"""
-            select s.target_id, s.spectrum_id, s.run2d, s.n_good, f.path, s.is_primary
+            select s.target_id, s.spectrum_id, s.run2d, s.n_good, s.content_hash, s.is_primary, f.path,
+                f.kind, {WRITTEN.format("f")} as written
             from spectrum s
             left join source_file f on f.source_file_id = s.source_file_id
             where s.target_id in (
@@ -191,9 +205,14 @@ def choose_spectra(conn: sa.Connection, ids: NDArray[np.int64]) -> None:
         )
     ).all()
     conn.execute(sa.text(f"drop table {stage.name}"))
+    latest: dict[tuple[Any, ...], Any] = {}
+    for row in sorted((r for r in rows if r.written is not None), key=lambda r: r.written):
+        latest[row.target_id, run2d_order(row.run2d), row.kind] = row.content_hash
     best: dict[int, tuple[Any, int]] = {}
     for row in rows:
-        merit = (-run2d_order(row.run2d), -(row.n_good or 0), row.path or "", row.spectrum_id)
+        order = run2d_order(row.run2d)
+        old = latest.get((row.target_id, order, row.kind), row.content_hash) != row.content_hash
+        merit = (-order, old, -(row.n_good or 0), row.path or "", row.spectrum_id)
         if row.target_id not in best or merit < best[row.target_id][0]:
             best[row.target_id] = (merit, row.spectrum_id)
     wrong: dict[bool, list[int]] = {True: [], False: []}

@@ -2,14 +2,16 @@
 
 Of two rows of one target the newer reduction (run2d) wins as a whole. Rows of the same reduction, and
 rows that do not say theirs, are merged: a value is never replaced by null, and where both have one the
-catalogue's stands before that of a spec file (specObj, spAll, spZbest, spPlate, spec file, CSV). So the
-order in which files are ingested does not matter. A file that changed replaces the columns that it has;
-where it has a value no longer that it had, or another reduction, `Blanked` tells, so that what other files
-say can be read again.
+catalogue's stands before that of a spec file (specObj, spAll, spZbest, spPlate, spec file, CSV), and of two
+files of one kind that of the one written later. So the order in which files are ingested does not matter. A
+file that changed replaces what it had given, also where it had filled the row of another (etl.fills); where
+it has a value no longer that it had, or another reduction, `Blanked` tells, so that what other files say can
+be read again.
 """
 
 from __future__ import annotations
 
+import datetime
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,13 +21,34 @@ import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from etl.checks import run2d_order
+from etl.fills import (
+    COLUMNS,
+    NOT_FROM_FILES,
+    Met,
+    lost_value,
+    merged_value,
+    note_fills,
+    stage_filled,
+    stage_given,
+)
 from schema.tables import spec_obj, target
 from schema.upsert import insert_rows
 
 KIND_RANK = {"specobj": 6, "spall": 5, "spzbest": 4, "spplate": 3, "spec": 2, "skyserver": 1}
 """Which kind of file is believed before which."""
 
-_KEPT = ("target_id", "is_primary", "primary_target_id", "n_epoch")
+WRITTEN = "coalesce({0}.modified_at, {0}.ingested_at)"
+"""SQL: when a file was written, or, where that is not known, read."""
+
+STAGES = (
+    "stage_rows",
+    "stage_targets",
+    "stage_runs",
+    "stage_order",
+    "stage_verdict",
+    "stage_given",
+    "stage_filled",
+)
 
 
 @dataclass
@@ -40,14 +63,29 @@ class Blanked:
         return np.unique(np.concatenate([np.empty(0, np.int64), *self.parts]))
 
 
-def merge_rows(
-    conn: sa.Connection,
-    targets: pa.Table,
-    rows: pa.Table,
-    kind: str,
-    provided: frozenset[str] | None = None,
-    blanked: Blanked | None = None,
-) -> int:
+@dataclass(frozen=True)
+class Origin:
+    """Where rows are from.
+
+    Parameters
+    ----------
+    kind : str
+        Kind of the file, one of `KIND_RANK`.
+    provided : frozenset of str, optional
+        Columns of spec_obj that the file has: where it changed, the others keep what they hold. All, if None.
+    blanked : Blanked, optional
+        Is told which targets lost a value because the file changed.
+    written : datetime, optional
+        When the file was written; as its row of source_file says, if None.
+    """
+
+    kind: str
+    provided: frozenset[str] | None = None
+    blanked: Blanked | None = None
+    written: datetime.datetime | None = None
+
+
+def merge_rows(conn: sa.Connection, targets: pa.Table, rows: pa.Table, origin: Origin) -> int:
     """Load rows of target and spec_obj.
 
     Parameters
@@ -56,12 +94,8 @@ def merge_rows(
         Within a transaction.
     targets, rows : pyarrow.Table
         Rows of target and of spec_obj in the same order; a target may come more than once.
-    kind : str
-        Kind of the file they are from, one of `KIND_RANK`.
-    provided : frozenset of str, optional
-        Columns of spec_obj that the file has: where it changed, the others keep what they hold. All, if None.
-    blanked : Blanked, optional
-        Is told which targets lost a value because the file changed.
+    origin : Origin
+        What is known of their file or files.
 
     Returns
     -------
@@ -71,10 +105,10 @@ def merge_rows(
     merged = 0
     for part in _rounds(np.asarray(targets["target_id"])):
         if part is None:
-            merged += _merge_distinct(conn, targets, rows, kind, provided, blanked)
+            merged += _merge_distinct(conn, targets, rows, origin)
         else:
             some = pa.array(part)
-            merged += _merge_distinct(conn, targets.take(some), rows.take(some), kind, provided, blanked)
+            merged += _merge_distinct(conn, targets.take(some), rows.take(some), origin)
     return merged
 
 
@@ -89,14 +123,7 @@ def _rounds(ids: NDArray[np.int64]) -> list[NDArray[np.int64] | None]:
     return [np.sort(order[nth == k]) for k in range(int(nth.max()) + 1)]
 
 
-def _merge_distinct(
-    conn: sa.Connection,
-    targets: pa.Table,
-    rows: pa.Table,
-    kind: str,
-    provided: frozenset[str] | None,
-    blanked: Blanked | None,
-) -> int:
+def _merge_distinct(conn: sa.Connection, targets: pa.Table, rows: pa.Table, origin: Origin) -> int:
     there = existing_ids(conn, target, "target_id", targets["target_id"])
     if not len(there):
         insert_rows(conn, target, targets)
@@ -107,7 +134,7 @@ def _merge_distinct(
     insert_rows(conn, target, targets.filter(fresh))
     insert_rows(conn, spec_obj, rows.filter(fresh))
     met = pa.array(old)
-    _merge_met(conn, targets.filter(met), rows.filter(met), kind, provided, blanked)
+    _merge_met(conn, targets.filter(met), rows.filter(met), origin)
     return int(old.sum())
 
 
@@ -144,16 +171,9 @@ def staged(conn: sa.Connection, table: sa.Table, name: str, rows: pa.Table) -> s
     return stage
 
 
-def _merge_met(
-    conn: sa.Connection,
-    targets: pa.Table,
-    rows: pa.Table,
-    kind: str,
-    provided: frozenset[str] | None,
-    blanked: Blanked | None,
-) -> None:
+def _merge_met(conn: sa.Connection, targets: pa.Table, rows: pa.Table, origin: Origin) -> None:
     """Rows whose target is in the database already, each target once."""
-    has = frozenset(c.name for c in spec_obj.columns) if provided is None else provided
+    has = frozenset(c.name for c in spec_obj.columns) if origin.provided is None else origin.provided
     orders = pa.array(
         [run2d_order(r) for r in rows["run2d"].to_pylist()]
         if "run2d" in rows.column_names
@@ -164,11 +184,58 @@ def _merge_met(
     staged(conn, target, "stage_targets", targets)
     runs = conn.execute(sa.text("select distinct run2d from spec_obj")).scalars().all()
     _order_table(conn, [r for r in runs if r is not None], rows["target_id"], orders)
+    precedes = _stage_verdict(conn, origin, "run2d" in has)
+    conn.execute(
+        sa.text(
+            """
+            update target set ra_deg = s.ra_deg, dec_deg = s.dec_deg, hpx29 = s.hpx29
+            from stage_targets s, stage_verdict v
+            where target.target_id = s.target_id and v.target_id = s.target_id and v.verdict in (1, 3, 5)
+                and (target.ra_deg <> s.ra_deg or target.dec_deg <> s.dec_deg)
+            """
+        )
+    )
+    met = stage_given(conn, precedes)
+    new = {c.name: f's."{c.name}"' if c.name in stage.c else "null" for c in spec_obj.columns}
+    told = {c: new[c] for c in COLUMNS}
+    if origin.blanked is not None:
+        origin.blanked.parts.append(_lost_values(conn, told, met, has))
+    stage_filled(conn, told, met, has)
+    sets = ", ".join(
+        f'"{c}" = {merged_value(c, value, met, has=c in has)}'
+        for c, value in new.items()
+        if c not in NOT_FROM_FILES
+    )
+    conn.execute(
+        sa.text(
+            f"update spec_obj set {sets} from stage_rows s, stage_given w where spec_obj.target_id = "
+            "s.target_id and w.target_id = s.target_id and (w.verdict <> 2 or w.own is not null)"
+        )
+    )
+    columns = ", ".join(f'"{c.name}"' for c in stage.columns)
+    conn.execute(
+        sa.text(
+            f"insert into spec_obj ({columns}) select {columns} from stage_rows "
+            "where target_id in (select target_id from stage_verdict where is_new)"
+        )
+    )
+    note_fills(conn, met)
+    for name in STAGES:
+        conn.execute(sa.text(f"drop table {name}"))
+
+
+def _stage_verdict(conn: sa.Connection, origin: Origin, has_run2d: bool) -> str:
+    """What becomes of each new row; returns SQL that says whether it comes before a file f.
+
+    Verdict 1: the new row replaces, 2: the old row stays, 3: merged, new first, 4: merged, old first, 5: the
+    file changed, and the columns that it has are replaced.
+    """
+    same_run = "a.run_order = coalesce(r.run_order, -1)" if has_run2d else "true"
     ranks = " ".join(f"when '{k}' then {v}" for k, v in KIND_RANK.items())
-    rank = KIND_RANK[kind]
-    same_run = "a.run_order = coalesce(r.run_order, -1)" if "run2d" in has else "true"
-    # verdict 1: the new row replaces, 2: the old row stays, 3: merged, new first, 4: merged, old first,
-    # 5: the columns that the file has are replaced
+    theirs = f"case f.kind {ranks} else 0 end"
+    mine = str(KIND_RANK[origin.kind])
+    precedes = f"({mine} > {theirs} or {mine} = {theirs} and coalesce({{}} >= {WRITTEN.format('f')}, true))"
+    written = "cast(:written as timestamp with time zone)" if origin.written else WRITTEN.format("n")
     conn.execute(
         sa.text(
             f"""
@@ -181,68 +248,33 @@ def _merge_met(
                     when a.run_order >= 0 and r.run_order >= 0 and a.run_order < r.run_order then 2
                     when a.run_order >= 0 and coalesce(r.run_order, -1) < 0 then 3
                     when a.run_order < 0 and coalesce(r.run_order, -1) >= 0 then 4
-                    when {rank} >= case f.kind {ranks} else 0 end then 3
+                    when {precedes.format(written)} then 3
                     else 4
                 end as verdict,
+                {written} as written,
                 o.target_id is null as is_new
             from stage_order a
             join stage_rows s on s.target_id = a.target_id
+            left join source_file n on n.source_file_id = s.source_file_id
             left join spec_obj o on o.target_id = a.target_id
             left join stage_runs r on r.run2d = o.run2d
             left join source_file f on f.source_file_id = o.source_file_id
             """
-        )
+        ),
+        {"written": origin.written.isoformat()} if origin.written else {},
     )
-    conn.execute(
-        sa.text(
-            """
-            update target set ra_deg = s.ra_deg, dec_deg = s.dec_deg, hpx29 = s.hpx29
-            from stage_targets s, stage_verdict v
-            where target.target_id = s.target_id and v.target_id = s.target_id and v.verdict in (1, 3, 5)
-                and (target.ra_deg <> s.ra_deg or target.dec_deg <> s.dec_deg)
-            """
-        )
-    )
-    if blanked is not None:
-        blanked.parts.append(_lost_values(conn, stage, has))
-    sets = []
-    for column in spec_obj.columns:
-        if column.name in _KEPT:
-            continue
-        new = f's."{column.name}"' if column.name in stage.c else "null"
-        old = f'spec_obj."{column.name}"'
-        sets.append(
-            f'"{column.name}" = case v.verdict when 1 then {new} '
-            f"when 5 then {new if column.name in has else old} "
-            f"when 3 then coalesce({new}, {old}) else coalesce({old}, {new}) end"
-        )
-    conn.execute(
-        sa.text(
-            f"update spec_obj set {', '.join(sets)} from stage_rows s, stage_verdict v "
-            "where spec_obj.target_id = s.target_id and v.target_id = s.target_id and v.verdict <> 2"
-        )
-    )
-    columns = ", ".join(f'"{c.name}"' for c in stage.columns)
-    conn.execute(
-        sa.text(
-            f"insert into spec_obj ({columns}) select {columns} from stage_rows "
-            "where target_id in (select target_id from stage_verdict where is_new)"
-        )
-    )
-    for name in ("stage_rows", "stage_targets", "stage_runs", "stage_order", "stage_verdict"):
-        conn.execute(sa.text(f"drop table {name}"))
+    return precedes.format("v.written")
 
 
-def _lost_values(conn: sa.Connection, stage: sa.Table, has: frozenset[str]) -> NDArray[np.int64]:
+def _lost_values(
+    conn: sa.Connection, told: dict[str, str], met: Met, has: frozenset[str]
+) -> NDArray[np.int64]:
     """Targets of a changed file's rows whose reduction is another, or in which a value becomes null."""
-    told = sorted(has - {*_KEPT, "source_file_id"})
-    null = [f's."{c}" is null' if c in stage.c else "true" for c in told]
-    lost = [f'(o."{c}" is not null and {empty})' for c, empty in zip(told, null, strict=True)]
     found = conn.execute(
         sa.text(
-            "select v.target_id from stage_verdict v join stage_rows s on s.target_id = v.target_id "
-            "join spec_obj o on o.target_id = v.target_id and o.source_file_id = s.source_file_id "
-            f"where v.verdict = 1 or (v.verdict = 5 and ({' or '.join(lost)}))"
+            "select w.target_id from stage_given w join stage_rows s on s.target_id = w.target_id "
+            "join spec_obj o on o.target_id = w.target_id "
+            f"where w.verdict = 1 and o.source_file_id = s.source_file_id or {lost_value(told, met, has)}"
         )
     )
     return np.fromiter(found.scalars(), dtype=np.int64)

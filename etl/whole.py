@@ -11,12 +11,13 @@ import pyarrow as pa
 import sqlalchemy as sa
 from numpy.typing import NDArray
 
-from etl.batch import Batch, file_row, reject_row, shard_row, source_file_id, spectra_table, spectrum_row
+from etl.batch import Batch, file_row, now, reject_row, shard_row, source_file_id, spectra_table, spectrum_row
 from etl.catalogue import Piece, read_catalogue, read_csv
 from etl.checks import Fault, Note
 from etl.columns import IDENTITY, require
+from etl.fills import drop_rows, take_back
 from etl.load import load_files, read_again
-from etl.merge import Blanked, merge_rows
+from etl.merge import Blanked, Origin, merge_rows
 from etl.pixels import ShardWriter
 from etl.plates import read_plate
 from etl.rows import Rows, make_rows, unlisted
@@ -24,7 +25,7 @@ from etl.sources import Content
 from etl.text import text
 from schema.ahead import ahead
 from schema.tables import spec_obj, target
-from schema.upsert import bulk_load, delete_keys
+from schema.upsert import bulk_load
 
 
 class CatalogueLoader:
@@ -87,18 +88,13 @@ class CatalogueLoader:
         spots: list[pa.Table] = []
         n_met = 0
         blanked = Blanked()
+        written = self.content.modified_at or now()
         with bulk_load(conn, [target, spec_obj], self.n_expected):
             for rows in self._all():
                 notes += rows.notes
                 if len(rows.target):
-                    n_met += merge_rows(
-                        conn,
-                        rows.target,
-                        rows.spec_obj,
-                        self.kind,
-                        rows.provided,
-                        blanked if self.known else None,
-                    )
+                    origin = Origin(self.kind, rows.provided, blanked if self.known else None, written)
+                    n_met += merge_rows(conn, rows.target, rows.spec_obj, origin)
                     ids.append(np.asarray(rows.target["target_id"]))
                     if empty:
                         spots.append(rows.target.select(["target_id", "ra_deg", "dec_deg"]))
@@ -109,8 +105,10 @@ class CatalogueLoader:
             self.positions = {name: np.asarray(whole[name]) for name in whole.column_names}
         if len(old):
             gone = np.setdiff1d(old, new)
-            delete_keys(conn, spec_obj, "target_id", gone)
+            drop_rows(conn, gone)
             new = np.concatenate([new, gone])
+        if self.known:
+            blanked.parts.append(take_back(conn, [self.file_id], new))
         n_rows = sum(len(part) for part in ids)
         n_fatal = sum(n.fatal for n in notes)
         content = self.content

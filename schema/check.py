@@ -22,6 +22,8 @@ SOFT_REFS = (
     ("spec_obj", "source_file_id", "source_file", "source_file_id"),
     ("spectrum", "source_file_id", "source_file", "source_file_id"),
     ("known_lens_name", "source_file_id", "source_file", "source_file_id"),
+    ("spec_fill", "target_id", "spec_obj", "target_id"),
+    ("spec_fill", "source_file_id", "source_file", "source_file_id"),
     ("spec_obj", "primary_target_id", "spec_obj", "target_id"),
     ("cutout", "source_file_id", "source_file", "source_file_id"),
     ("phot_obj", "source_file_id", "source_file", "source_file_id"),

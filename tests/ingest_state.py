@@ -18,8 +18,8 @@ def select(db: str, sql: str) -> list[tuple[Any, ...]]:
 def content(db: str) -> dict[str, list[tuple[Any, ...]]]:
     """Everything that ingest writes, times aside."""
     out = {
-        t: select(db, f"select * from {t} order by 1")
-        for t in ("target", "spec_obj", "spectrum", "pixel_shard")
+        t: select(db, f"select * from {t} order by 1, 2")
+        for t in ("target", "spec_obj", "spec_fill", "spectrum", "pixel_shard")
     }
     out["reject"] = select(
         db, "select reject_id, source_file_id, reason_code, reason, fatal from reject order by 1"

@@ -17,7 +17,7 @@ from schema.tables.mining import mining_member, mining_round, selection_function
 from schema.tables.outcome import evaluation, job, metric
 from schema.tables.review import calibrator, grade, review_note, reviewer, saved_query
 from schema.tables.runs import model, run_chunk, score, scoring_run, selection
-from schema.tables.spectra import pixel_shard, spec_obj, spectrum
+from schema.tables.spectra import pixel_shard, spec_fill, spec_obj, spectrum
 from schema.tables.survey import reject, source_file, target
 
 declare_keys(metadata)
@@ -61,6 +61,7 @@ __all__ = [
     "selection",
     "selection_function",
     "source_file",
+    "spec_fill",
     "spec_obj",
     "spectrum",
     "target",

@@ -10,7 +10,13 @@ spec_obj = sa.Table(
     "spec_obj",
     metadata,
     key("target_id", "Target that this spectroscopic observation is of.", ref="target.target_id"),
-    col("source_file_id", sa.BigInteger, "File that the row came from.", ucd="meta.id", index=True),
+    col(
+        "source_file_id",
+        sa.BigInteger,
+        "File whose values come first in the row; spec_fill lists what others filled.",
+        ucd="meta.id",
+        index=True,
+    ),
     col(
         "spec_obj_id",
         sa.Text,
@@ -127,6 +133,38 @@ spec_obj = sa.Table(
 )
 
 
+spec_fill = sa.Table(
+    "spec_fill",
+    metadata,
+    col(
+        "target_id",
+        sa.BigInteger,
+        "Target whose row of spec_obj was filled.",
+        ucd="meta.id",
+        primary_key=True,
+        autoincrement=False,
+        ref="target.target_id",
+    ),
+    col(
+        "source_file_id",
+        sa.BigInteger,
+        "File that filled it, other than the one named in spec_obj.",
+        ucd="meta.id",
+        primary_key=True,
+        autoincrement=False,
+    ),
+    col(
+        "column_names",
+        sa.Text,
+        "Columns of spec_obj whose values are this file's, between commas, as in: ,vdisp,subclass,.",
+        ucd="meta.note",
+        nullable=False,
+    ),
+    sa.Index("ix_spec_fill_source_file_id", "source_file_id"),
+    comment="One row per row of spec_obj and further file that filled columns which are blank in its own.",
+)
+
+
 pixel_shard = sa.Table(
     "pixel_shard",
     metadata,
@@ -188,7 +226,7 @@ spectrum = sa.Table(
     col(
         "is_primary",
         sa.Boolean,
-        "True for the spectrum used for this target: latest reduction, then most good pixels.",
+        "True for the spectrum used for this target: latest reduction, file written last, most good pixels.",
         ucd="meta.code",
         nullable=False,
     ),
