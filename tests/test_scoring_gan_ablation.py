@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from scoring.gan.ablation import ARMS, AblationConfig, Arm, Pools, ablate, each_turned, mean_interval, summary
+from scoring.gan.stamps import MIN_SNR, simulated_stamps
+from scoring.imaging.sets import simulated
 from scoring.models.eznet import Block, EZnetConfig
 
 NETWORK = EZnetConfig(table=(Block(8, 5, 24), Block(8, 3, 12), Block(8, 3, 6)))
@@ -73,12 +75,18 @@ def test_a_killed_ablation_goes_on(pools: Pools, tmp_path: Path) -> None:
     assert len(other) == 1, "results of other settings do not count"
 
 
-def test_it_learns_what_is_plain_to_see(pools: Pools) -> None:
-    rows = ablate(
-        pools, lambda known, seed: known, replace(QUICK, steps=60, seeds=(1,)), (Arm("nl", True, True),)
-    )
+@pytest.mark.parametrize("bf16", [False, True])
+def test_it_learns_what_is_plain_to_see(pools: Pools, bf16: bool) -> None:
+    config = replace(QUICK, steps=60, seeds=(1,), bf16=bf16)
+    rows = ablate(pools, lambda known, seed: known, config, (Arm("nl", True, True),))
     assert rows[0]["ranking_performance"] > 0.9
     assert 0 <= rows[0]["completeness_fpr_1e-2"] <= 1
+
+
+def test_stamps_are_of_conspicuous_lenses_and_survey_sources(tmp_path: Path) -> None:
+    lenses, others = simulated_stamps(tmp_path, 6, 10, 1)
+    assert (lenses.shape, others.shape) == ((6, 3, 64, 64), (10, 3, 64, 64))
+    assert np.median(simulated(tmp_path)[0].arc_snr) >= MIN_SNR  # the cut counts some noise of the galaxy's
 
 
 def test_table() -> None:

@@ -255,8 +255,9 @@ def test_status_counts_images_and_says_why(db: str, tmp_path: Path) -> None:
     add_images(db, iter([("two_bands", plain_images(4, 3, bands=2))]), bands=("g", "r"))
     run(db, tmp_path, "eznet")
     found = collect_status(db)["scores"][0]
+    # the version asked about is that of the run's own weights
     counted = ("model", "cutouts", "missing_bands", "current", "todo", "weights_changed")
-    assert [found[what] for what in counted] == ["eznet", 16, 4, 12, 0, 0]  # asked about the run's own weights
+    assert [found[what] for what in counted] == ["eznet", 16, 4, 12, 0, 0]
     with connect_engine(db).begin() as conn:  # as if those had been the shipped ones of an older release
         conn.execute(scoring_run.update().values(software={"weights": "shipped"}))
     found = collect_status(db)["scores"][0]

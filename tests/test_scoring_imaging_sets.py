@@ -24,6 +24,7 @@ from scoring.imaging.scenes import (
     vary,
 )  # fmt: skip
 from scoring.imaging.sets import ImageSet, Prepared, from_arrays, simulate, simulated
+from scoring.light.instruments import get_instrument
 from scoring.registry import get_model
 
 
@@ -160,7 +161,7 @@ def test_seeing_and_depth_vary_within_their_ranges() -> None:
     view = View("euclid", 64, depth=(-1.0, 1.0), seeing=(0.5, 2.0))
     made = [vary(view, torch.Generator().manual_seed(seed)) for seed in range(20)]
     fwhm = np.array([m.psf_fwhm_arcsec[0] for m in made]) / 0.18
-    depth = np.array([m.depth_5sigma[0] for m in made]) - 26.2
+    depth = np.array([m.depth_5sigma[0] for m in made]) - get_instrument("euclid").depth_5sigma[0]
     assert (fwhm >= 0.5).all()
     assert (fwhm <= 2).all()
     assert fwhm.std() > 0.1

@@ -77,10 +77,12 @@ def sets(n: int, seed: int = 1) -> tuple[Recorder, Recorder]:
     )
 
 
-def test_learns_to_tell_rings_from_blobs() -> None:
+@pytest.mark.parametrize("bf16", [False, True])
+def test_learns_to_tell_rings_from_blobs(bf16: bool) -> None:
     model = small_model()
     lens, other = (from_arrays(rings(n, s, t), ("VIS",), 0.1) for n, s, t in ((64, 1, True), (128, 2, False)))
-    history = fit(model, lens, other, dataclasses.replace(FAST, epochs=8))
+    history = fit(model, lens, other, dataclasses.replace(FAST, epochs=8, bf16=bf16))
+    assert {p.dtype for p in model.network().parameters()} == {torch.float32}
     test = [logits(model.network(), prepared(model, from_arrays(rings(60, s, t), ("VIS",), 0.1)))
             for s, t in ((11, True), (12, False))]  # fmt: skip
     assert roc_area(np.arange(120) < 60, np.concatenate(test)) > 0.95
@@ -348,3 +350,5 @@ def test_the_cards_command_repeats_the_run() -> None:
     assert request.command() == (
         "lensmine train eznet --negatives mine --epochs 25 --seed 4 --tracers a:b --tracers c"
     )
+    request = ImageTrainRequest("lensflow", Path("x"), how="today", min_snr=40, near_misses=False, bf16=True)
+    assert request.command() == "lensmine train lensflow --how today --min-snr 40 --no-near-misses --bf16"

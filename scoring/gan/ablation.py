@@ -2,7 +2,8 @@
 
 Every arm has the same number of gradient steps, the thesis's optimiser and its step schedule (section 4.6),
 and for one seed the same 50 lenses and the same starting weights; arms differ in what their batches hold.
-They are judged on lenses and ordinary sources that none of them saw.
+They are judged on lenses and ordinary sources that none of them saw. Lenses are conspicuous ones, as the
+thesis's were, and the others survey sources.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ from torch.nn import functional as F
 
 from scoring.evaluate.metrics import ranking_performance, threshold_at_fpr
 from scoring.models.eznet import Block, EZnet, EZnetConfig
+from scoring.models.layers import channels_last
 
 log = logging.getLogger("lensmine.ablation")
 
@@ -77,6 +79,7 @@ class AblationConfig:
     momentum, weight_decay : of SGD with Nesterov momentum
     seeds : repetitions, each with other lenses, weights and batches
     network : settings of EZnet
+    bf16 : compute in bfloat16 where that is safe
     """
 
     known: int = 50
@@ -87,6 +90,7 @@ class AblationConfig:
     weight_decay: float = 1e-4
     seeds: tuple[int, ...] = (1, 2, 3)
     network: EZnetConfig = field(default_factory=EZnetConfig)
+    bf16: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,7 +123,7 @@ def train_arm(
     """
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
-    network = EZnet(config.network, 3)
+    network: EZnet = channels_last(EZnet(config.network, 3))
     optimiser = torch.optim.SGD(
         network.parameters(),
         lr=config.learning_rate,
@@ -144,7 +148,9 @@ def train_arm(
         batch = torch.from_numpy(np.concatenate([positive, ordinary[rows]])).float() / 255.0
         if arm.d4:
             batch = each_turned(batch, random)
-        loss = F.binary_cross_entropy_with_logits(network(batch), label)
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.bf16):
+            logit = network(batch.contiguous(memory_format=torch.channels_last))
+        loss = F.binary_cross_entropy_with_logits(logit.float(), label)
         optimiser.zero_grad(set_to_none=True)
         loss.backward()
         optimiser.step()

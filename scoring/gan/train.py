@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from schema.errors import DataError, UserError
 from scoring.gan.generator import Generator, GeneratorConfig
 from scoring.models.eznet import EZnet, EZnetConfig
+from scoring.models.layers import channels_last
 
 log = logging.getLogger("lensmine.gan")
 
@@ -44,6 +45,7 @@ class GanConfig:
     real_label : target of real stamps in the discriminator's loss; below 1 it is one-sided smoothing
     seed : of weights, batches and latent vectors
     generator, discriminator : their settings
+    bf16 : let the discriminator compute in bfloat16 where that is safe
     """
 
     cycles: int = 10
@@ -56,6 +58,7 @@ class GanConfig:
     seed: int = 1
     generator: GeneratorConfig = field(default_factory=GeneratorConfig)
     discriminator: EZnetConfig = field(default_factory=EZnetConfig)
+    bf16: bool = False
 
 
 class Pair:
@@ -65,7 +68,7 @@ class Pair:
         torch.manual_seed(config.seed)
         self.config = config
         self.generator = Generator(config.generator)
-        self.discriminator: nn.Module = EZnet(config.discriminator, config.generator.channels)
+        self.discriminator: nn.Module = channels_last(EZnet(config.discriminator, config.generator.channels))
         self.random = torch.Generator().manual_seed(config.seed)
         self._optimisers()
 
@@ -91,13 +94,13 @@ class Pair:
         n, label = len(real), self.config.real_label
         fake = self.generator.draw(n, self.random)
         truth = torch.cat([torch.full((n,), label), torch.zeros(n)])
-        loss = F.binary_cross_entropy_with_logits(self.discriminator(torch.cat([real, fake.detach()])), truth)
+        loss = F.binary_cross_entropy_with_logits(self._judge(torch.cat([real, fake.detach()])), truth)
         self.discriminator_step.zero_grad(set_to_none=True)
         loss.backward()
         self.discriminator_step.step()
         for parameter in self.discriminator.parameters():
             parameter.requires_grad_(False)  # the generator's step needs no gradient of these
-        on_fake = self.discriminator(torch.cat([real, fake]))[n:]
+        on_fake = self._judge(torch.cat([real, fake]))[n:]
         fooled = F.binary_cross_entropy_with_logits(on_fake, torch.ones(n))
         self.generator_step.zero_grad(set_to_none=True)
         fooled.backward()
@@ -105,6 +108,12 @@ class Pair:
         for parameter in self.discriminator.parameters():
             parameter.requires_grad_(True)
         return float(loss.detach()), float(fooled.detach())
+
+    def _judge(self, stamps: Tensor) -> Tensor:
+        """Logits of stamps, shape (n,)."""
+        with torch.autocast("cpu", torch.bfloat16, enabled=self.config.bf16):
+            logit: Tensor = self.discriminator(stamps.contiguous(memory_format=torch.channels_last))
+        return logit.float()
 
     def fit(self, stamps: NDArray[np.uint8], steps: int, tell: Callable[[int], None] | None = None) -> None:
         """Train on random batches of stamps under random symmetries of the square.

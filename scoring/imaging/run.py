@@ -58,6 +58,7 @@ class ImageTrainRequest:
         thesis's were survey sources alone
     min_snr : signal to noise of the arcs from which a simulated lens is among the positives; people found
         the thesis's by eye
+    bf16 : whether to train in bfloat16
     how : ``published`` as the model's paper says, ``today`` with one cycle of AdamW; None for the model's own
     """
 
@@ -85,6 +86,7 @@ class ImageTrainRequest:
     how: str | None = None
     near_misses: bool = True
     min_snr: float | None = None
+    bf16: bool = False
 
     def command(self) -> str:
         """The command that repeats this run."""
@@ -99,6 +101,8 @@ class ImageTrainRequest:
                 words += ["--" + option.replace("_", "-"), str(value)]
         if not self.near_misses:
             words.append("--no-near-misses")
+        if self.bf16:
+            words.append("--bf16")
         for tracers in self.tracers:
             words += ["--tracers", tracers]
         return shlex.join(words)
@@ -147,7 +151,7 @@ def run_image_training(request: ImageTrainRequest) -> dict[str, Any]:
         )
         if value is not None
     }
-    config = replace(config, seed=request.seed, **changes)  # type: ignore[arg-type]
+    config = replace(config, seed=request.seed, bf16=request.bf16, **changes)  # type: ignore[arg-type]
     torch.manual_seed(request.seed)
     began = {}
     if request.init is not None:

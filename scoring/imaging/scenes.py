@@ -62,7 +62,7 @@ class View:
 FAMILIES: dict[str, tuple[View, ...]] = {
     "space": (
         View("euclid", 64, 0.55, depth=(-0.6, 0.6), seeing=(0.85, 1.3), correlated=0.4),
-        View("acs50", 64, 0.45, depth=(-0.8, 1.2), seeing=(1.0, 1.6), correlated=0.5, pixscale=0.1),
+        View("acs50", 64, 0.45, depth=(-0.8, 0.5), seeing=(1.0, 1.6), correlated=0.5, pixscale=0.1),
     ),
     "hsc": (View("hsc", 64, 1.0, depth=(-0.5, 0.5), seeing=(0.85, 1.25), correlated=0.3),),
 }
@@ -131,7 +131,10 @@ def describe(name: str, mix: Mix | None = None) -> dict[str, Any]:
     """The recipe as plain values, for cards."""
     return {
         "family": name,
-        "views": [asdict(view) for view in family(name)],
+        "views": [
+            asdict(view) | {"depth_5sigma": get_instrument(view.instrument).depth_5sigma}
+            for view in family(name)
+        ],
         "mix": asdict(mix or MIXES[name]),
     }
 

@@ -66,6 +66,8 @@ class FitConfig:
     transferred : float  factor on the learning rate of the layers called `features`
     ema : float or None  decay of an average of the weights, which is what is kept
     seed : int
+    bf16 : bool  compute in bfloat16 where that is safe (weights stay float32); processors with such
+        instructions then train 1.5 to 2.5 times as fast
     """
 
     epochs: int = 250
@@ -82,6 +84,7 @@ class FitConfig:
     transferred: float = 1.0
     ema: float | None = None
     seed: int = 1
+    bf16: bool = False
 
     def rate_at(self, progress: float) -> float:
         """Factor on the learning rate when a share `progress` of the run is done."""
@@ -195,7 +198,8 @@ def fit(
             rate = config.learning_rate * config.rate_at((epoch + step / steps) / config.epochs)
             for group in optimiser.param_groups:
                 group["lr"] = rate * group["factor"]
-            loss = model.loss(network, x, label)
+            with torch.autocast(x.device.type, torch.bfloat16, enabled=config.bf16):
+                loss = model.loss(network, x, label)
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             nn.utils.clip_grad_norm_(network.parameters(), 5.0)

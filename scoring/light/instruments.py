@@ -74,10 +74,11 @@ ACS_F814W = Instrument(
     zero_point=(25.959,),
     gain=(2028.0,),
     psf_fwhm_arcsec=(0.097,),
-    depth_5sigma=(27.2,),
+    depth_5sigma=(27.9,),
     psf_beta=2.5,
     reference="COSMOS ACS v2.0, 2028 s: Koekemoer et al. (2007) ApJS 172, 196; Scoville et al. (2007) ApJS "
-    "172, 38. Their depth is one of an aperture; see docs/simulator.md",
+    "172, 38, whose depth of 27.2 is one of an aperture; here that of the published noise of a pixel, see "
+    "docs/simulator.md",
 )
 ACS_F814W_50MAS = Instrument(
     name="acs50",
@@ -86,9 +87,10 @@ ACS_F814W_50MAS = Instrument(
     zero_point=(25.959,),
     gain=(2028.0,),
     psf_fwhm_arcsec=(0.12,),
-    depth_5sigma=(27.2,),
+    depth_5sigma=(28.0,),
     psf_beta=2.5,
-    reference="COSMOS ACS v1.3 at 0.05 arcsec: Koekemoer et al. (2007) ApJS 172, 196; depth as for acs",
+    reference="COSMOS ACS v1.3 at 0.05 arcsec: Koekemoer et al. (2007) ApJS 172, 196; depth as for acs, by "
+    "the background_rms of the cutouts of Dinos-I (Tan et al. 2024)",
 )
 EUCLID_VIS = Instrument(
     name="euclid",
@@ -97,11 +99,12 @@ EUCLID_VIS = Instrument(
     zero_point=(25.5,),
     gain=(1695.0,),
     psf_fwhm_arcsec=(0.18,),
-    depth_5sigma=(26.2,),
+    depth_5sigma=(27.1,),
     psf_beta=2.5,
     reference="Metcalf et al. (2019) A&A 625, A119; Cropper et al. (2016) SPIE 9904; zero point as in "
     "LensPop (github.com/tcollett/LensPop, Surveys.py), gain of three exposures of 565 s (lenstronomy's "
-    "Euclid.py has 565 s, and a PSF of 0.16 arcsec). The depth is one of an aperture; see docs/simulator.md",
+    "Euclid.py has 565 s, and a PSF of 0.16 arcsec). The depth is that of the published "
+    "sky, 22.2, and read noise, 4.5 electrons, not the survey's own of an aperture; see docs/simulator.md",
 )
 INSTRUMENTS = {i.name: i for i in (HSC_WIDE, ACS_F814W, ACS_F814W_50MAS, EUCLID_VIS)}
 

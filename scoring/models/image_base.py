@@ -90,7 +90,7 @@ class ImageModel(Model):
         inputs : Tensor, shape (n, channels, npix, npix)
         label : Tensor, shape (n,)  1 for a lens, else 0
         """
-        return F.binary_cross_entropy_with_logits(network(inputs), label.to(inputs.dtype))
+        return F.binary_cross_entropy_with_logits(network(inputs).to(label.dtype), label)
 
     # ------------------------------------------------------------------ what every image model has
 
