@@ -220,6 +220,19 @@ def test_models_against_sets(db: str, tmp_path: Path) -> None:
     assert {"images_hst_roc.png", "images_bologna_tracer_recovery.pdf"} <= drawn
 
 
+def test_a_ground_based_galaxy_is_no_lens_by_its_name(db: str) -> None:
+    """Every SDSS object is called SDSSJ...; only HST looked at few others than lenses."""
+    of = search(db)
+    t = target.c
+    with connect_engine(db).begin() as conn:
+        hsc = t.target_id.in_(of["hst"][:6])
+        conn.execute(target.update().where(hsc).values(survey="hsc"))
+        conn.execute(target.update().where(t.target_id == of["hst"][0]).values(native_id="SL2SJ0214-0405"))
+    enter(db, "blind", dict.fromkeys(of["hst"], 0.5))
+    (found,) = evaluate_images(db, ["blind"], ["ground"])
+    assert (found.n_positive, found.n_negative) == (2, 4), "one is near a known lens, one of a lens survey"
+
+
 def invoke(*words: str) -> str:
     from lensmine import app
 

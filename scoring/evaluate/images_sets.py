@@ -14,10 +14,20 @@ import sqlalchemy as sa
 from schema.engine import read_frame
 
 SPACE = "('acs', 'wfc3', 'wfpc2')"
-LENS_NAMES = " or ".join(
-    f"target.native_id like '{prefix}%'" for prefix in ("SDSSJ", "SL2SJ", "SWELLSJ", "DESIJ")
-)
-"""Objects of SLACS, SL2S, SWELLS and the DESI lens search, whose HST cutouts are of confirmed lenses."""
+
+
+def _named(*prefixes: str) -> str:
+    return " or ".join(f"target.native_id like '{prefix}%'" for prefix in prefixes)
+
+
+LENS_SURVEYS = _named("SL2SJ", "SWELLSJ", "DESIJ")
+"""Objects that only lens searches call so."""
+
+LENS_NAMES = _named("SDSSJ", "SL2SJ", "SWELLSJ", "DESIJ")
+"""Objects of SLACS, SL2S, SWELLS and the DESI lens search, whose HST cutouts are of confirmed lenses.
+
+On the ground SDSSJ... is any galaxy of SDSS: there it is a lens when a catalogue of lenses lists it.
+"""
 
 
 @dataclass(frozen=True)
@@ -52,8 +62,8 @@ SETS = {
     ),
     "ground": ImageSet(
         "target.survey in ('hsc', 'cfht', 'des') and not target.is_injection "
-        f"and (known.is_known or {LENS_NAMES})",
-        f"target.survey = 'hsc' and not target.is_injection and not (known.is_known or {LENS_NAMES})",
+        f"and (known.is_known or {LENS_SURVEYS})",
+        f"target.survey = 'hsc' and not target.is_injection and not (known.is_known or {LENS_SURVEYS})",
         "real ground-based cutouts: known lenses among the other HSC sources ingested, of which a few may be "
         "lenses that nobody knows yet",
     ),
