@@ -39,6 +39,14 @@ def mine(
     simulated: Annotated[
         int, typer.Option("--simulated", help="Lenses to simulate without --positives.")
     ] = 3200,
+    simulated_others: Annotated[
+        int,
+        typer.Option("--simulated-others", help="Simulated survey sources to learn from beside the pool's."),
+    ] = 0,
+    unseen: Annotated[
+        bool,
+        typer.Option("--unseen", help="Take what nobody has graded at the top for hard negatives too."),
+    ] = False,
     start: Annotated[
         str, typer.Option("--start", help="shipped, fresh, or weights that the first round starts from.")
     ] = "shipped",
@@ -57,7 +65,9 @@ def mine(
     """Mine a pool of cutouts in rounds: rank them all, learn from the top of the list, look again.
 
     Each round trains the model, scores its pool and ranks it; the next works on the top 6% of that list, with
-    what people graded C or X, and the first 300, as hard negatives. A round is a row of mining_round.
+    what people graded C or X as hard negatives. What nobody has graded among the first 300 may be a lens and
+    teaches nothing: stop after a round (--phases coarse), grade, and run again; or say --unseen. A round is
+    a row of mining_round; in the search round the tracers teach, so they no longer judge.
 
     Example: lensmine mine cosmos --model arclet --pool all_images --tracers known
     """
@@ -90,6 +100,8 @@ def mine(
             negatives=negatives,
             epochs=epochs,
             simulated=simulated,
+            simulated_others=simulated_others,
+            unseen=unseen,
             start=start,
             seed=seed,
         )
@@ -121,9 +133,11 @@ def _print(rounds: list[dict[str, Any]]) -> None:
     for row in rounds:
         m = row.get("metrics") or {}
         performance = "-"
+        seen, named = m.get("n_tracers", "-"), m.get("n_tracers_named")
         if "ranking_performance" in m:
             low, high = m["ranking_performance_interval"]
             performance = f"{m['ranking_performance']:.3f} ({low:.3f} to {high:.3f})"
+            performance += ", taught" if m.get("tracers_taught") else ""
         shares = [f"{100 * m[k]:.2f}%" if k in m else "-" for k in ("share_for_90", "share_for_all")]
         counts = [f"{row[k]:,}" for k in ("n_pool", "n_hard", "n_positive")]
         table.add_row(
@@ -131,7 +145,7 @@ def _print(rounds: list[dict[str, Any]]) -> None:
             row["phase"],
             row["status"],
             *counts,
-            str(m.get("n_tracers", "-")),
+            f"{seen} of {named}" if named not in (None, seen) else str(seen),
             performance,
             *shares,
         )

@@ -24,10 +24,20 @@ from schema.ids import new_run_id
 from schema.tables import mining_member, mining_round, tracer
 from schema.upsert import insert_rows
 from scoring.mining.learn import Lessons, learn
-from scoring.mining.plan import MineConfig, RoundPlan, not_a_negative, plan_round, targets
+from scoring.mining.plan import (
+    LEAST,
+    MAY_CHANGE,
+    MineConfig,
+    RoundPlan,
+    named,
+    not_a_negative,
+    plan_round,
+    targets,
+    too_few,
+)
 from scoring.mining.rank import judge_ranking
 from scoring.run import score
-from scoring.selection import Selection, add_selection, checked_selection
+from scoring.selection import add_selection, checked_selection
 from scoring.versions import model_key
 
 if TYPE_CHECKING:
@@ -62,10 +72,13 @@ def mine(
     Raises
     ------
     UserError
-        No tracers, an empty pool, no positives, or other settings than the campaign was begun with.
+        A name that cannot be a selection's, no tracers, too small a pool, no positives, or other settings
+        than the campaign was begun with.
     """
     from scoring.registry import model_class
 
+    if not campaign or not all(c.isalnum() or c in "_-." for c in campaign):  # it names selections
+        raise UserError(f"campaign {campaign!r} is refused: use letters, digits, '_', '-' and '.'")
     if model_class(config.model).modality != "image":
         raise UserError(
             f"{config.model} scores spectra; lensmine mine trains image models: see lensmine models"
@@ -75,12 +88,16 @@ def mine(
     rounds = list_rounds(db, campaign)
     _same_settings(campaign, rounds, config)
     done = [r for r in rounds if r["status"] == "done"]
+    folder = out.absolute()  # the campaign may go on from another working directory
     for number, phase in enumerate(config.phases, start=1):
         if number <= len(done):
             continue
         parent = done[-1] if done else None
+        plan = plan_round(
+            done[0]["pool_sql"] if done else pool, config, parent["model_id"] if parent else None
+        )
         done.append(
-            _one_round(db, campaign, number, phase, pool, config, out / f"round-{number}", parent, tell)
+            _one_round(db, campaign, number, phase, plan, config, folder / f"round-{number}", parent, tell)
         )
     return done
 
@@ -110,8 +127,10 @@ def _need_tracers(db: str | None, name: str) -> None:
 def _same_settings(campaign: str, rounds: list[dict[str, Any]], config: MineConfig) -> None:
     mine_now = jsonable(dataclasses.asdict(config))
     for row in rounds:
+        if row["status"] == "failed":  # it gives way to the next try
+            continue
         held = dict(row["config"] or {})
-        other = sorted(k for k in mine_now if k != "phases" and held.get(k) != mine_now[k])
+        other = sorted(k for k in mine_now if k not in ("phases", *MAY_CHANGE) and held.get(k) != mine_now[k])
         if other:
             raise UserError(
                 f"campaign {campaign!r} was begun with other settings ({', '.join(other)} differ): "
@@ -124,19 +143,21 @@ def _one_round(
     campaign: str,
     number: int,
     phase: str,
-    pool: Selection,
+    plan: RoundPlan,
     config: MineConfig,
     folder: Path,
     parent: dict[str, Any] | None,
     tell: Tell | None,
 ) -> dict[str, Any]:
     say = tell or (lambda line: None)
-    plan = plan_round(pool, config, phase, parent["model_id"] if parent else None)
-    members = _members(db, config, phase, plan)
-    counts = {role: int(np.sum(members.role == role)) for role in ("pool", "hard_negative", "positive")}
-    if counts["pool"] == 0:
-        raise UserError(
-            f"round {number}: no ordinary cutout is left to learn from in selection {pool.name!r}"
+    members = draw_members(db, config, phase, plan)
+    counts = {role: len(members.of(role)) for role in ("pool", "hard_negative", "positive", "excluded")}
+    if counts["pool"] + config.simulated_others < LEAST:
+        raise too_few(number, phase, counts["pool"], members.n_pool, config, members.reasons)
+    if counts["excluded"]:
+        say(
+            f"round {number}: {counts['excluded']:,} at the top of the list nobody has graded: neither "
+            "lenses nor negatives; grade them (lensmine dashboard), or say that none is a lens: --unseen"
         )
     row: dict[str, Any] = {
         "round_id": new_run_id(),
@@ -149,7 +170,7 @@ def _one_round(
         "hard_sql": plan.hard_sql,
         "n_pool": members.n_pool,
         "n_hard": counts["hard_negative"],
-        "n_positive": counts["positive"] or config.simulated,
+        "n_positive": counts["positive"] + (config.simulated if config.positives is None else 0),
         "config": jsonable(dataclasses.asdict(config)),
         "status": "running",
         "started_at": datetime.datetime.now(datetime.UTC),
@@ -166,6 +187,8 @@ def _one_round(
         report = score(db, config.model, name, weights=str(weights))
         model_id = model_key(model)
         metrics = judge_ranking(db, model_id, config.tracers, plan.pool_sql)
+        if phase == "search":
+            metrics["tracers_taught"] = members.n_traced
         end = {
             "model_id": model_id,
             "run_id": report.run_id,
@@ -182,8 +205,7 @@ def _one_round(
 
 def _scored(plan: RoundPlan, config: MineConfig) -> str:
     """What a round scores: its pool, and the tracers, which may lie below the cut that made the pool."""
-    name = config.tracers.replace("'", "''")
-    return f"({plan.pool_sql}\n)\nor target_id in (select target_id from tracer where name = '{name}')"
+    return f"({plan.pool_sql}\n)\nor target_id in ({named(config.tracers)})"
 
 
 def _counted(row: dict[str, Any]) -> str:
@@ -193,11 +215,21 @@ def _counted(row: dict[str, Any]) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class Members:
-    """Targets that a round learns from, each with its role; and how many the pool held before the draw."""
+    """Targets that a round learns from, each with its role.
+
+    Attributes
+    ----------
+    target_id, role : shape (n,)
+    n_pool : how many the pool held before the draw
+    n_traced : tracers among the positives
+    reasons : how many of the pool are no ordinary ones, by what they are
+    """
 
     target_id: NDArray[np.int64]
     role: NDArray[np.str_]
     n_pool: int
+    n_traced: int = 0
+    reasons: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def of(self, role: str) -> NDArray[np.int64]:
         """Targets of a role."""
@@ -208,36 +240,42 @@ class Members:
         return Lessons(self.of("positive"), self.of("pool"), self.of("hard_negative"))
 
 
-def _members(db: str | None, config: MineConfig, phase: str, plan: RoundPlan) -> Members:
-    """Positives, hard negatives and a random draw of the pool; nobody has two roles."""
+def draw_members(db: str | None, config: MineConfig, phase: str, plan: RoundPlan) -> Members:
+    """Positives, hard negatives, what is set aside and a random draw of the pool; nobody has two roles."""
+    none = np.zeros(0, np.int64)
     with connect_engine(db, read_only=True).connect() as conn:
         every = targets(conn, plan.pool_sql)
         barred = targets(conn, not_a_negative(config.tracers))
-        hard = targets(conn, plan.hard_sql) if plan.hard_sql else np.zeros(0, np.int64)
-        traced = _tracers(conn, config.tracers)
-    positive = np.zeros(0, np.int64)
+        hard = targets(conn, plan.hard_sql) if plan.hard_sql else none
+        unseen = targets(conn, plan.unseen_sql) if plan.unseen_sql else none
+        traced = targets(conn, f"target_id in ({named(config.tracers)})")
+    positive = none
     if config.positives is not None:
         chosen = checked_selection(db, config.positives)
         with connect_engine(db, read_only=True).connect() as conn:
             positive = np.setdiff1d(targets(conn, chosen.where_sql), traced)
-    if phase == "search":
-        positive = np.union1d(positive, traced)
-    hard = np.setdiff1d(hard, np.union1d(barred, positive))
-    ordinary = np.setdiff1d(every, np.union1d(np.union1d(barred, positive), hard))
+    taught = traced if phase == "search" else none
+    positive = np.union1d(positive, taught)
+    lens = np.union1d(barred, positive)
+    hard = np.setdiff1d(hard, lens)
+    unseen = np.setdiff1d(unseen, np.union1d(lens, hard))
+    ordinary = np.setdiff1d(every, np.union1d(np.union1d(lens, hard), unseen))
+    reasons = {
+        "lenses, tracers or graded A or B": len(np.intersect1d(every, lens)),
+        "hard negatives": len(np.intersect1d(every, hard)),
+        "not graded at the top of the list": len(np.intersect1d(every, unseen)),
+    }
     if len(ordinary) > config.negatives:
         random = np.random.default_rng(config.seed)
         ordinary = np.sort(random.choice(ordinary, config.negatives, replace=False))
-    roles = [("positive", positive), ("hard_negative", hard), ("pool", ordinary)]
+    roles = [("positive", positive), ("hard_negative", hard), ("pool", ordinary), ("excluded", unseen)]
     return Members(
         np.concatenate([ids for _, ids in roles]),
         np.concatenate([np.full(len(ids), role) for role, ids in roles]),
         len(every),
+        len(taught),
+        reasons,
     )
-
-
-def _tracers(conn: sa.Connection, name: str) -> NDArray[np.int64]:
-    query = sa.select(tracer.c.target_id).where(tracer.c.name == name).order_by(tracer.c.target_id)
-    return np.array(conn.execute(query).scalars().all(), dtype=np.int64)
 
 
 def _begin(db: str | None, row: dict[str, Any], members: Members) -> None:

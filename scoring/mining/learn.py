@@ -15,10 +15,11 @@ from schema.errors import UserError
 from scoring.imaging.card import write_weights
 from scoring.imaging.measure import calibrate
 from scoring.imaging.run import Rows, published_config
+from scoring.imaging.scenes import KINDS
 from scoring.imaging.sets import ImageSet, Prepared, simulate, simulated
 from scoring.imaging.train import Source, fit, logits
 from scoring.mining.pixels import images_of
-from scoring.mining.plan import MineConfig
+from scoring.mining.plan import LEAST, MineConfig
 from scoring.registry import get_model
 
 if TYPE_CHECKING:
@@ -64,12 +65,14 @@ def learn(
     weights = start or (None if config.start == "fresh" else config.start)
     model: ImageModel = get_model(config.model, weights)  # type: ignore[assignment]
     model.network()  # made now, so that fresh weights come from the seed alone
-    lens = _lenses(db, config, lessons, model, folder)
-    ordinary, hard = images_of(db, lessons.ordinary, model)[0], images_of(db, lessons.hard, model)[0]
-    if len(lens) < 10 or len(ordinary) < 10:
+    lens, others = _lenses(db, config, lessons, model, folder)
+    ordinary = images_of(db, lessons.ordinary, model)[0] + others
+    hard = images_of(db, lessons.hard, model)[0]
+    if len(lens) < LEAST or len(ordinary) < LEAST:
         raise UserError(
-            f"{config.model} can look at {len(lens)} lenses and {len(ordinary)} ordinary cutouts; "
-            "10 of each are needed to learn from"
+            f"{config.model} can look at {len(lens)} lenses and {len(ordinary)} ordinary cutouts; {LEAST} of "
+            "each are needed to learn from: name a larger --pool or other --positives, or take simulated "
+            "ones (--simulated-others 5000; no --positives)"
         )
     positives = Prepared(lens, model)
     negatives = Prepared(ordinary + hard, model)
@@ -95,6 +98,7 @@ def learn(
         "training": asdict(recipe) | {"last_epoch": history[-1]},
         "lenses": len(positives),
         "ordinary": len(ordinary),
+        "simulated_others": len(others),
         "hard_negatives": len(hard),
         "weights_hash": model.weights_hash,
     }
@@ -104,14 +108,18 @@ def learn(
 
 def _lenses(
     db: str | None, config: MineConfig, lessons: Lessons, model: ImageModel, folder: Path
-) -> ImageSet:
-    """The round's lenses: those of its members, and simulated ones where no selection is named."""
+) -> tuple[ImageSet, ImageSet]:
+    """The round's lenses, those of its members, and simulated ones where no selection is named; and the
+    simulated survey sources that it learns from beside its pool."""
     real = images_of(db, lessons.positive, model)[0]
-    if config.positives is not None:
-        return real
-    simulate(folder / "simulated", model.default_recipe, config.simulated, 0, config.seed)
-    drawn = simulated(folder / "simulated")[0]
-    return drawn + real if len(real) else drawn
+    n_lens = config.simulated if config.positives is None else 0
+    if not n_lens and not config.simulated_others:
+        return real, ImageSet([])
+    made = folder / f"simulated-{n_lens}-{config.simulated_others}-s{config.seed}"
+    simulate(made, model.default_recipe, n_lens, config.simulated_others, config.seed)
+    drawn, others = simulated(made)
+    survey = ImageSet([p for p in others.parts if len(p.kind) and p.kind[0] == KINDS.index("ordinary")])
+    return drawn + real, survey
 
 
 def _split(

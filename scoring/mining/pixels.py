@@ -13,6 +13,7 @@ from schema.engine import connect_engine, shard_root
 from schema.image_shards import ImageShard
 from schema.tables import cutout, image_shard
 from scoring.imaging.sets import ImageSet, Part
+from scoring.tasks import MAX_SATURATED_FRACTION, MIN_GOOD_FRACTION
 
 if TYPE_CHECKING:
     from scoring.models.image_base import ImageModel
@@ -26,7 +27,8 @@ def images_of(
 ) -> tuple[ImageSet, NDArray[np.int64]]:
     """Primary cutouts of targets in the pixels and bands that a model looks at.
 
-    Cutouts without the bands, or that cover less than half of the model's field, are left out.
+    What the model would not score is left out: cutouts without the bands, of too few good or too many
+    saturated pixels, that cover less than half of the model's field, or whose shard lacks such pixels.
 
     Parameters
     ----------
@@ -52,7 +54,12 @@ def images_of(
             query = (
                 sa.select(s.name, c.shard_row, c.target_id, c.pixscale_arcsec)
                 .join(image_shard, s.shard_id == c.shard_id)
-                .where(c.is_primary, c.target_id.in_(wanted[first : first + BATCH]))
+                .where(
+                    c.is_primary,
+                    c.target_id.in_(wanted[first : first + BATCH]),
+                    sa.func.coalesce(c.frac_good, 1.0) >= MIN_GOOD_FRACTION,
+                    sa.func.coalesce(c.frac_saturated, 0.0) <= MAX_SATURATED_FRACTION,
+                )
             )
             for name, row, target, scale in conn.execute(query):
                 found.setdefault(name, []).append((int(row), int(target), scale))
@@ -60,7 +67,7 @@ def images_of(
     for name, rows in sorted(found.items()):
         shard = ImageShard(shard_root(db) / name)
         bands = model.choose_bands(shard.bands)
-        if bands is None:
+        if bands is None or model.pixels not in shard.arrays:
             continue
         for scale in sorted({r[2] for r in rows}, key=lambda v: (v is None, v)):
             if not model.coverage(shard.ny, shard.nx, scale) >= 0.5:

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import sqlalchemy as sa
 from numpy.typing import NDArray
 
 from schema.engine import connect_engine
+from schema.tables import tracer
 from scoring.evaluate.intervals import bootstrap
 from scoring.evaluate.metrics import ranking_performance
 from scoring.predicate import VIEW
@@ -32,7 +34,8 @@ def judge_ranking(db: str | None, model_id: int, tracers: str, pool_sql: str) ->
     Returns
     -------
     dict
-        n_tracers, n_ranked, ranking_performance and its interval, share_for_all, share_for_90.
+        n_tracers (those that the model scored), n_tracers_named, n_ranked, ranking_performance and its
+        interval, share_for_all, share_for_90.
     """
     name = tracers.replace("'", "''")
     query = f"""
@@ -44,9 +47,16 @@ def judge_ranking(db: str | None, model_id: int, tracers: str, pool_sql: str) ->
                 or s.target_id in (select target_id from {VIEW} where (\n{pool_sql}\n)))"""
     with connect_engine(db, read_only=True).connect() as conn:
         rows = conn.execution_options(no_parameters=True).exec_driver_sql(query).all()
+        named = conn.execute(
+            sa.select(sa.func.count()).select_from(tracer).where(tracer.c.name == tracers)
+        ).scalar_one()
     score = np.array([r[1] for r in rows], dtype=float)
     label = np.array([bool(r[2]) for r in rows], dtype=bool)
-    result: dict[str, Any] = {"n_tracers": int(label.sum()), "n_ranked": len(rows)}
+    result: dict[str, Any] = {
+        "n_tracers": int(label.sum()),
+        "n_tracers_named": int(named),
+        "n_ranked": len(rows),
+    }
     if not label.any() or label.all():
         return result
     value = ranking_performance(label, score)
