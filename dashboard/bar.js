@@ -1,5 +1,6 @@
 // Name of the object on screen and its buttons: one message of the server changes both, so a key never
 // grades another object than the one that is named and drawn, and no key is lost between the two.
+const RESUME_MS = 5000; // no key grades the object of a new session while the old one's is asked for
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component;
   const root = parentElement.querySelector("#lm-bar");
@@ -23,7 +24,7 @@ export default function (component) {
   });
   head.className = "lm-words";
 
-  keepPlace();
+  const missed = keepPlace();
   const row = document.createElement("div");
   row.className = "lm-buttons";
   data.buttons.forEach((button) => {
@@ -43,6 +44,7 @@ export default function (component) {
   const note = document.createElement("div");
   note.className = "lm-sub lm-wait";
   note.setAttribute("role", "status");
+  if (missed) note.textContent = "The connection was lost, and your last key with it. Press it again.";
   root.replaceChildren(head, row, note);
   if (had >= 0) root.querySelectorAll("button")[had]?.focus(); // whoever goes by Tab stays at the button
 
@@ -52,9 +54,11 @@ export default function (component) {
     const queue = JSON.stringify(data.queue);
     const lost = root.session && root.session !== data.session && root.queue === queue;
     const was = root.place;
-    Object.assign(root, { session: data.session, queue, place: data.place });
+    const missed = lost && root.asked === root.token; // a key that the old session never answered
+    Object.assign(root, { session: data.session, queue, place: data.place, token: data.token });
     if (lost && JSON.stringify(was) !== JSON.stringify(data.place)) {
-      setTriggerValue("act", { token: data.token, act: "resume", place: was });
+      root.leaving = { token: data.token, until: performance.now() + RESUME_MS };
+      send({ act: "resume", place: was });
     }
     const address = new URL(window.location.href);
     ["at", "past"].forEach((name) => {
@@ -62,16 +66,26 @@ export default function (component) {
       else address.searchParams.delete(name);
     });
     if (address.href !== window.location.href) window.history.replaceState(window.history.state, "", address);
+    return missed;
+  }
+
+  function send(what) {
+    root.asked = data.token;
+    setTriggerValue("act", { token: data.token, ...what });
   }
 
   function act(button) {
     if (button.disabled) return;
+    if (root.leaving?.token === data.token && performance.now() < root.leaving.until) {
+      note.textContent = "Not graded: going back to the object where you stood. Press again when it is here.";
+      return;
+    }
     if (button.needs_picture && !drawn()) {
       note.textContent = "Not graded: its pictures are still on their way. Press again when they are here.";
       return;
     }
     note.textContent = "";
-    setTriggerValue("act", { token: data.token, act: button.act });
+    send({ act: button.act });
   }
 
   // whether the pictures on screen are there, and of this object, not still of the one before

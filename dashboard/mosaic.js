@@ -5,6 +5,11 @@ const PATIENCE_MS = 3000;
 export default function (component) {
   const { data, parentElement, setStateValue, setTriggerValue } = component;
   const root = parentElement.querySelector("#grid");
+  // a server that lost this page's session makes a new one: it is told which page of stamps was on screen
+  const queue = JSON.stringify(data.queue);
+  const lost = root.session && root.session !== data.session && root.queue === queue;
+  if (lost && root.past !== data.past) setTriggerValue("resumed", { page: data.page, past: root.past });
+  Object.assign(root, { session: data.session, queue, past: data.past });
   if (root.dataset.page !== data.page) {
     root.dataset.page = data.page;
     root.marks = {};

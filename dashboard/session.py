@@ -175,17 +175,18 @@ class ReviewSession:
 
     def resume(self, place: Place) -> None:
         """Go on at a place: what was passed before it stays passed, what was on screen comes back."""
+        at = place.at
+        if (at in self.mine and self.spec.hide_graded) or (self.settling and at not in self.order.target_id):
+            at = None
+        there = at is not None and self.object(at) is not None  # before anything changes: it may fail
         if self.current is not None and not self.current.done:
             self._put_back(self.current.target_id)
             self.current.done = True
         self.remaining.leave_until(place.past or 0)
-        at = place.at
-        done = at in self.mine and self.spec.hide_graded
-        elsewhere = self.settling and at not in self.order.target_id
-        if at is None or done or elsewhere or self.object(at) is None:
-            self.advance()
-        else:
+        if at is not None and there:
             self.show(at)
+        else:
+            self.advance()
 
     def _show(self, target_id: int) -> Shown:
         self.mix.leave(target_id)

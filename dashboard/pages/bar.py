@@ -20,6 +20,10 @@ MEANING = {"A": "surely a lens", "B": "probably", "C": "possibly", "X": "no lens
 OTHERS = (("undo", "Undo", "U", "U"), ("back", "Back", "ArrowLeft", "←"), ("skip", "Skip", "ArrowRight", "→"))
 """Act, label, key, and how the key is shown."""
 FAILED = {"undo": "Not taken back", "back": "Not gone back", "skip": "Not passed", "resume": "Not gone on"}
+LOST = (
+    "The connection to the server was lost. You are back at the object where you stood; a key that you"
+    " pressed meanwhile was not taken."
+)
 
 _bar = st.components.v2.component(
     "lensmine_bar",
@@ -39,8 +43,7 @@ def show_bar(session: ReviewSession, one: ReviewObject | None, on: Shown | None)
         data={
             "token": on.token if on else "",
             "place": session.place().as_query(),
-            "session": session.key,
-            "queue": [*session.spec.as_query().items(), ["asked", st.session_state.get("asked", 0)]],
+            **served(session),
             "view": st.query_params.get("view", ""),
             "target": str(one.target_id) if one else "",
             "words": _words(session, one) if one else [],
@@ -60,6 +63,12 @@ def show_bar(session: ReviewSession, one: ReviewObject | None, on: Shown | None)
         key="bar",
         on_act_change=lambda: _act(session),
     )
+
+
+def served(session: ReviewSession) -> dict[str, Any]:
+    """Which session serves a page, and which queue: another session of the same queue has lost the place."""
+    queue = [*session.spec.as_query().items(), ["asked", st.session_state.get("asked", 0)]]
+    return {"session": session.key, "queue": queue}
 
 
 def _words(session: ReviewSession, one: ReviewObject) -> list[dict[str, str]]:
@@ -105,6 +114,7 @@ def _act_alone(session: ReviewSession) -> None:
             session.back()
         elif act == "resume":
             session.resume(Place.from_query(dict(sent["place"])))
+            st.session_state["message"] = LOST
         elif act == "undo" and session.undo() is None:
             st.session_state["message"] = "No grade of yours is left to take back."
     except LensmineError as exc:

@@ -11,9 +11,10 @@ import streamlit as st
 
 from dashboard import pictures, store
 from dashboard.objects import ReviewObject
-from dashboard.pages.bar import KEYS
+from dashboard.pages.bar import KEYS, served
 from dashboard.pages.drawn import spectrum_recipe
 from dashboard.pages.look import view_now
+from dashboard.queues import Place
 from dashboard.session import ReviewSession
 from dashboard.settings import current
 from dashboard.shell import failures, plain
@@ -23,6 +24,10 @@ from schema.errors import LensmineError
 HERE = Path(__file__).parent.parent
 COLUMNS = 10
 SIZES = (20, 50, 100)
+LOST = (
+    "The connection to the server was lost. You are back at your page of stamps; a grade that does not stand"
+    " on its stamp was not saved, press its key again."
+)
 
 _grid = st.components.v2.component(
     "lensmine_mosaic",
@@ -69,6 +74,7 @@ def _draw(session: ReviewSession) -> None:
     _grid(
         data={
             "page": state["page"],
+            **served(session),
             "past": session.place(list(state["tokens"].values())).as_query().get("past", ""),
             "items": items,
             "columns": COLUMNS,
@@ -77,6 +83,7 @@ def _draw(session: ReviewSession) -> None:
         key="mosaic_grid",
         on_marks_change=lambda: _marked(session),
         on_opened_change=lambda: _opened(session),
+        on_resumed_change=lambda: _resumed(session),
     )
 
 
@@ -175,6 +182,20 @@ def _resize(session: ReviewSession, size: int) -> None:
     state = st.session_state["mosaic"]
     session.put_back([i for t, i in state["tokens"].items() if not state["given"].get(t)])
     _fresh(session, size)
+
+
+def _resumed(session: ReviewSession) -> None:
+    """Go back to the page that was on screen before this session took the place of another."""
+    state, sent = st.session_state["mosaic"], st.session_state["mosaic_grid"]["resumed"]
+    if not sent or sent["page"] != state["page"]:
+        return
+    try:
+        session.put_back(list(state["tokens"].values()))
+        session.resume(Place.from_query({"past": sent["past"]}))
+        _fresh(session, state["size"])
+        st.session_state["message"] = LOST
+    except LensmineError as exc:
+        st.session_state["message"] = f"Not gone on, load the page again: {exc}"
 
 
 def _rest(session: ReviewSession) -> None:

@@ -25,10 +25,19 @@ def page() -> None:
     with st.sidebar:
         spec = _controls(spec)
     session = review_session(who, spec)
+    _asks_again()
     if st.query_params.get("as") == "mosaic":
         mosaic.show(session)
     else:
         one.show(session)
+
+
+@st.fragment(run_every=3600.0)
+def _asks_again() -> None:
+    """Nothing, now and then: a page with a timer asks a server that it finds again for everything anew.
+
+    One without asks for nothing when its last answer was a whole page, and its keys would stay dead.
+    """
 
 
 def review_session(who: Reviewer, spec: QueueSpec) -> ReviewSession:
