@@ -131,9 +131,8 @@ class ReviewSession:
     @property
     def n_left(self) -> int:
         """Objects of the queue that are still to come, the one on screen included; calibrators not."""
-        return self.remaining.n + (
-            self.current is not None and self.current.target_id not in self.truth and not self.current.done
-        )
+        on = self._on_now()
+        return self.remaining.n + int(on is not None and not self.mix.hides(on))
 
     # ------------------------------------------------------------ objects
 

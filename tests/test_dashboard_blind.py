@@ -117,6 +117,15 @@ def test_a_second_thought_after_the_identity_was_shown_does_not_calibrate(db, se
     assert calibrates() is False
 
 
+def test_calibrators_that_are_not_mixed_in_count_as_what_is_left(db, search, ada):
+    store.add_calibrators(db, search.ids[:N_IMAGE], is_lens=True, origin="list")
+    set_value(db, "review_calibration_rate", 0)
+    session = ReviewSession(db, ada, IMAGES)
+    assert session.n_left == N_IMAGE
+    session.grade(session.current.token, "A")
+    assert session.n_left == N_IMAGE - 1
+
+
 def test_a_slip_taken_back_at_once_still_calibrates(db, search, ada):
     session, target_id = calibrator_shown(db, ada)
     session.grade(session.current.token, "X")
