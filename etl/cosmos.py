@@ -34,7 +34,17 @@ from etl.image_batch import Cutout, ImageBatch, Place, write_cutouts
 from etl.image_files import settled_band
 from etl.image_fits import image_sides, open_images
 from etl.image_groups import ImageOptions
-from etl.image_header import Get, Sky, band_of, instrument_of, number, sky_of, text, zeropoint_of
+from etl.image_header import (
+    Get,
+    Sky,
+    band_of,
+    electrons_per_unit,
+    instrument_of,
+    number,
+    sky_of,
+    text,
+    zeropoint_of,
+)
 from etl.image_ingest import ImageIngest, ingest_images
 from etl.image_names import SCIENCE, parse_name
 from etl.sources import is_url, opened
@@ -129,7 +139,7 @@ def _search(path: str, buf: Buffer, batch: ImageBatch, root: Any, options: Image
     maker = _CutoutMaker(path, hdu, tile, sky, band, zero, exposure, number(get("SATURATE")), get)
     template = default_template()
     waiting: list[Cutout] = []
-    for source in find_sources(tile, gain=exposure or 0.0):
+    for source in find_sources(tile, gain=electrons_per_unit(get) or 0.0):
         made = maker.make(source)
         if isinstance(made, Note):
             notes.append(made)

@@ -119,6 +119,19 @@ def zeropoint_of(get: Get) -> float | None:
     return None
 
 
+def electrons_per_unit(get: Get) -> float | None:
+    """Electrons behind one unit of the image, by its unit and exposure; None where they do not say.
+
+    Counts per second are taken for electrons per second, as the drizzled images of HST are.
+    """
+    unit = (text(get("BUNIT")) or text(get("D001OUUN")) or "").lower()
+    if unit in ("electron", "electrons", "e", "e-"):
+        return 1.0
+    rate = unit == "cps" or re.match(r"(electrons?|e-?|counts?|ct)\s*(/\s*s|per\s*s|s-1|s\^-1|s\*\*-1)", unit)
+    exposure = number(get("EXPTIME"))
+    return exposure if rate and exposure and exposure > 0 else None
+
+
 def is_line_map(unit: str | None) -> bool:
     """Whether a unit is energy without a spectral density: an image of line emission, not of a band."""
     low = (unit or "").lower()

@@ -14,7 +14,8 @@ from astropy.io import fits
 from numpy.typing import NDArray
 
 from etl.acs_tile import CUTOUT_SIDE, corner, cut, find_sources, j_name, position_angle, source_sky
-from etl.cosmos import ingest_cosmos
+from etl.cosmos import ingest_cosmos, read_tile
+from etl.image_groups import ImageOptions
 from etl.image_header import sky_of
 from schema.check import check_database
 from schema.engine import connect_engine, shard_root
@@ -181,6 +182,25 @@ def test_empty_and_cut_short_tiles(db: str, tmp_path: Path) -> None:
     (tmp_path / "short.fits").write_bytes(whole[: len(whole) // 2])
     done = ingest_cosmos([str(tmp_path)], db)
     assert dict(done.reasons) == {"no_sources": 1, "blank_stamp": 1, "truncated": 1}
+
+
+def mag_err(folder: Path, unit: str | None, factor: float) -> tuple[float, float]:
+    """Magnitude of a tile's one source and its error; its pixels are `factor` times those in electrons/s."""
+    head = header()
+    head["BUNIT"] = unit
+    path = folder / f"tile-{factor:g}-{(unit or 'none').replace('/', '-')}.fits"
+    fits.PrimaryHDU(tile(SOURCES[:1]) * np.float32(factor), head).writeto(path)
+    (row,) = read_tile(str(path), None, folder / "shards", ImageOptions("cosmos")).phot
+    return row["mag_f814w"], row["mag_err_f814w"]
+
+
+def test_photon_noise_follows_from_the_unit(tmp_path: Path) -> None:
+    mag, rate = mag_err(tmp_path, "ELECTRONS/S", 1.0)
+    assert mag_err(tmp_path, "ELECTRONS", 2028.0) == pytest.approx((mag, rate), rel=1e-3)
+    janskys = 10 ** (-0.4 * (ZERO - 31.4))  # of one e/s, in nJy: electrons behind it are not known
+    same, background = mag_err(tmp_path, "nJy", janskys)
+    assert same == pytest.approx(mag, abs=1e-3)
+    assert background < 0.9 * rate, "the noise of the sky alone"
 
 
 def test_no_zero_point_gives_no_magnitudes(db: str, tmp_path: Path) -> None:
