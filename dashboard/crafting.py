@@ -155,7 +155,7 @@ def verdicts(made: Crafted) -> list[tuple[str, float | None, str]]:
             if model.pixels == "stamp":
                 pixels = percentile_stamp(pixels)[0]
             p = float(model.probability(torch.from_numpy(pixels), made.pixscale)[0])
-            out.append((name, p, f"a hit from {model.default_threshold:g}"))
+            out.append((name, p, f"a hit from {model.default_threshold:.3g}"))
         except LensmineError as exc:
             out.append((name, None, str(exc)))
     return out

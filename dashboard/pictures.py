@@ -24,7 +24,7 @@ from schema.engine import shard_root
 from schema.image_shards import ImageShard
 from schema.shards import Shard
 
-VERSION = 1
+VERSION = 2
 """Raised when a picture of the same recipe would look different."""
 PATH = "pictures"
 PURPOSE = "picture"

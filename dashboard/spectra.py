@@ -225,7 +225,7 @@ def _line(wave: Array, pixels: dict[str, Array], about: dict[str, Any], hit: flo
         panel.line(fine, about["line_flux"] * profile + constant, RED, 1.6)
         panel.line([hit - half, hit + half], [constant, constant], RED, 0.7, dash="4 3")
         panel.note(
-            f"flux {about['line_flux']:.1f} ± {about.get('line_flux_err') or 0:.1f}\n"
+            f"flux {about['line_flux']:.1f} ± {about.get('line_flux_err') or 0:.1f} [1e-17 erg/s/cm²]\n"
             f"skewness {about['skewness']:.1f} ± {about.get('skewness_err') or 0:.1f}\n"
             f"z if Lyα {hit / LYA_ANGSTROM - 1:.4f}",
             RED,

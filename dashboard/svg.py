@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 Array = NDArray[np.float64]
 INK = "#31333f"
 FONT = "font-family='Source Sans, Segoe UI, Helvetica, Arial, sans-serif'"
+LETTER = 6.5
+"""Room for a letter of a label; what is drawn is a little narrower [px]."""
 
 
 def nice_ticks(lo: float, hi: float, about: int) -> list[float]:
@@ -51,6 +53,7 @@ class Panel:
     title: str = ""
     bare: bool = False
     _parts: list[str] = field(default_factory=list, repr=False)
+    _labels: list[tuple[int, float, float]] = field(default_factory=list, repr=False)
 
     def x(self, value: ArrayLike) -> Array:
         """Picture coordinate of data abscissae [px]."""
@@ -121,15 +124,25 @@ class Panel:
             )
 
     def mark(self, x: float, text: str, colour: str, *, row: int = 0, dash: str = "3 3") -> None:
-        """A vertical line with a label at its top; `row` moves the label down to keep off its neighbours."""
+        """A vertical line and its label, from `row` down in the first row where it covers no other."""
         at = float(self.x(x))
         if not self.left <= at <= self.left + self.width:
             return
-        down = self.top + 11 + 11 * row
         self._parts.append(
             f"<path d='M{at:.1f} {self.top:.1f}V{self.top + self.height:.1f}' stroke='{colour}' "
             f"stroke-width='0.9' stroke-dasharray='{dash}'/>"
-            f"<text x='{at + 2:.1f}' y='{down:.1f}' font-size='10' fill='{colour}'>{escape(text)}</text>"
+        )
+        if not text:
+            return
+        wide = LETTER * len(text) + 2
+        beside = at + 2 if at + 2 + wide <= self.left + self.width else at - 2 - wide
+        while any(r == row and a < beside + wide and beside < b for r, a, b in self._labels):
+            row += 1
+        self._labels.append((row, beside, beside + wide))
+        where, anchor = (at + 2, "start") if beside > at else (at - 2, "end")
+        self._parts.append(
+            f"<text x='{where:.1f}' y='{self.top + 11 + 11 * row:.1f}' font-size='10' text-anchor='{anchor}'"
+            f" fill='{colour}'>{escape(text)}</text>"
         )
 
     def note(self, text: str, colour: str = INK) -> None:

@@ -11,7 +11,7 @@ from dataclasses import asdict, replace
 import numpy as np
 import pytest
 from dashboard_data import write_search
-from PIL import Image
+from PIL import Image, ImageFont
 
 from dashboard import pictures
 from dashboard.objects import position_name
@@ -159,6 +159,32 @@ def test_marks_stand_at_their_wavelengths():
     assert f"M{x:.1f} " in text
     assert "[OII]" in text
     assert "Lyα" in text
+
+
+@pytest.mark.parametrize("style", [SpectrumStyle(), SpectrumStyle(zoom=150.0), SpectrumStyle(oii=True)])
+@pytest.mark.parametrize("z_lens", [0.1, 0.3, 0.4617, 0.7])
+@pytest.mark.parametrize("hit", [3850.0, 4466.9, 4990.0])
+def test_labels_of_lines_keep_off_each_other_and_inside_the_frame(style, z_lens, hit):
+    about = ABOUT | {"z_lens": z_lens, "hit_wave": hit, "wave": hit}
+    root = ET.fromstring(draw_spectrum(spectrum(), FIRST, about, style))
+    space = "{http://www.w3.org/2000/svg}"
+    for panel in root.iter(f"{space}g"):
+        boxes = [box_of(text) for text in panel.iter(f"{space}text")]
+        frame = next(
+            r for r in root.iter(f"{space}clipPath") if f"#{r.attrib['id']})" in panel.attrib["clip-path"]
+        )
+        left, width = (float(frame[0].attrib[k]) for k in ("x", "width"))
+        assert all(left <= x0 and x1 <= left + width for x0, x1, _, _ in boxes)
+        for k, (a0, a1, a2, a3) in enumerate(boxes):
+            assert all(a1 <= b0 or b1 <= a0 or a3 <= b2 or b3 <= a2 for b0, b1, b2, b3 in boxes[:k])
+
+
+def box_of(text: ET.Element) -> tuple[float, float, float, float]:
+    """Left, right, top and bottom of a label, as wide as its letters are in a common font [px]."""
+    size, at, base = (float(text.attrib[k]) for k in ("font-size", "x", "y"))
+    wide = ImageFont.load_default(size).getlength(text.text or "")
+    left = at - wide if text.attrib.get("text-anchor") == "end" else at
+    return left, left + wide, base - 0.75 * size, base
 
 
 def test_the_running_mean_is_weighted_and_skips_masked_pixels():

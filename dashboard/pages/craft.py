@@ -33,7 +33,7 @@ def _sliders() -> tuple[dict[str, float], str, int, str, bool, int]:
         for name, slider in SLIDERS.items():
             st.session_state[f"craft_{name}"] = slider.start
     with st.container(horizontal=True, gap="small", vertical_alignment="bottom"):
-        camera = st.selectbox("Instrument", instruments(), key="craft_instrument", width=160)
+        camera = st.selectbox("Instrument", instruments(), key="craft_instrument", width=130)
         npix = st.select_slider("Side [px]", (44, 64, 96, 128), 64, key="craft_npix", width=160)
         part = st.segmented_control(
             "Shows",
@@ -44,7 +44,7 @@ def _sliders() -> tuple[dict[str, float], str, int, str, bool, int]:
             required=True,
         )
         noise = st.toggle("Noise", True, key="craft_noise")
-        seed = int(st.number_input("Seed of the noise", 0, 2**31 - 1, 1, key="craft_seed", width=150))
+        seed = int(st.number_input("Seed of the noise", 0, 2**31 - 1, 1, key="craft_seed", width=120))
         st.button("Start over", on_click=lambda: st.session_state.update(craft_reset=True))
     values: dict[str, float] = {}
     groups = list(dict.fromkeys(s.group for s in SLIDERS.values()))
