@@ -24,6 +24,8 @@ from schema.tables import (
     image_score,
     image_shard,
     injection,
+    known_lens,
+    known_lens_cell,
     mining_member,
     mining_round,
     model,
@@ -37,6 +39,7 @@ from scoring.mining import campaign
 from scoring.mining.campaign import draw_members, list_rounds, mine, replay
 from scoring.mining.pixels import images_of
 from scoring.mining.plan import MineConfig, RoundPlan, plan_round
+from scoring.mining.rank import judge_ranking
 from scoring.models.image_base import ImageModel
 from scoring.selection import Selection, add_selection
 
@@ -254,6 +257,21 @@ def test_injected_lenses_do_not_crowd_the_list(db: str) -> None:
     later = plan_round(POOL, replace(CONFIG, keep=0.5), 8)
     kept = drawn(db, later, CONFIG_SIMULATED)
     assert kept["pool"] | kept["excluded"] == set(ids[10:14]), "the tracer and they are 5 of 11"
+
+
+def test_known_lenses_that_are_no_tracers_are_not_ranked_as_ordinary(db: str) -> None:
+    ids = ranked_search(db)
+    with connect_engine(db).begin() as conn:
+        conn.execute(tracer.insert(), [{"name": "some", "target_id": ids[1], "added_at": NOW}])
+        c = target.c
+        ra, dec, hpx = conn.execute(
+            sa.select(c.ra_deg, c.dec_deg, c.hpx29).where(c.target_id == ids[0])
+        ).one()
+        lens = {"lens_id": 7, "name": "a known lens", "ra_deg": ra, "dec_deg": dec, "hpx29": hpx}
+        conn.execute(known_lens.insert(), [lens])
+        conn.execute(known_lens_cell.insert(), [{"lens_id": 7, "cell": hpx >> 36}])
+    found = judge_ranking(db, 8, "some", plan_round(POOL, CONFIG, None).pool_sql)
+    assert (found["n_tracers"], found["n_ranked"], found["ranking_performance"]) == (1, 19, 1.0)
 
 
 def test_a_pool_without_ordinary_cutouts_says_what_to_do(db: str, tmp_path: Path) -> None:

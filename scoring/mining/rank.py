@@ -18,7 +18,8 @@ from scoring.predicate import VIEW
 def judge_ranking(db: str | None, model_id: int, tracers: str, pool_sql: str) -> dict[str, Any]:
     """Ranking performance and the share of the list that holds all tracers, with bootstrap intervals.
 
-    The list is the pool with the tracers in it; other known lenses of the pool stay, as ordinary ones.
+    The list is the pool with the tracers in it; other known lenses of the pool are left out, as they are by
+    ``lensmine evaluate trc``.
 
     Parameters
     ----------
@@ -44,7 +45,8 @@ def judge_ranking(db: str | None, model_id: int, tracers: str, pool_sql: str) ->
         left join (select target_id from tracer where name = '{name}') as t on t.target_id = s.target_id
         where s.model_id = {int(model_id)}
             and (t.target_id is not null
-                or s.target_id in (select target_id from {VIEW} where (\n{pool_sql}\n)))"""
+                or (s.target_id in (select target_id from {VIEW} where (\n{pool_sql}\n))
+                    and s.target_id not in (select target_id from known_lens_match)))"""
     with connect_engine(db, read_only=True).connect() as conn:
         rows = conn.execution_options(no_parameters=True).exec_driver_sql(query).all()
         named = conn.execute(
