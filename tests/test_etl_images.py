@@ -43,6 +43,7 @@ def test_bands_become_one_cutout(db: str, tmp_path: Path) -> None:
     assert cut["is_primary"]
     assert cut["hdu"] == "0,0,0,0,0"
     assert cut["pixscale_arcsec"] == pytest.approx(HSC_SCALE)
+    assert set(cut["noise"]) == set("grizy")
     assert all(0.03 < v < 0.08 for v in cut["noise"].values())  # drawn with 0.05
     (named,) = rows(db, "select name from image_shard")
     shard = ImageShard(shard_root(db) / named["name"])
