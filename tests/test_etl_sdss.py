@@ -163,12 +163,17 @@ def test_processes_give_the_same_as_one(duck: str, tmp_path: Path, monkeypatch: 
     )
 
 
-def test_prune_removes_only_what_nothing_refers_to(duck: str, tmp_path: Path) -> None:
-    path = spec_file(tmp_path / "spec-1.fits")
-    ingest_sdss([str(path)], duck)
+def with_an_unused_shard(db: str, folder: Path) -> Path:
+    """Ingest a file, change it and ingest it again; returns the folder of the shards."""
+    path = spec_file(folder / "spec-1.fits")
+    ingest_sdss([str(path)], db)
     spec_file(path, seed=5)
-    ingest_sdss([str(path)], duck)
-    root = shard_root(duck)
+    ingest_sdss([str(path)], db)
+    return shard_root(db)
+
+
+def test_prune_removes_only_what_nothing_refers_to(duck: str, tmp_path: Path) -> None:
+    root = with_an_unused_shard(duck, tmp_path)
     assert len(list(root.iterdir())) == 2
     done = prune(duck)
     assert (done.shards, done.folders) == (1, 1)
@@ -179,11 +184,7 @@ def test_prune_removes_only_what_nothing_refers_to(duck: str, tmp_path: Path) ->
 
 def test_prune_leaves_the_shard_of_an_ingest_that_runs(duck: str, tmp_path: Path) -> None:
     """Its folder is finished before its rows are committed, and young; an old one that nobody knows goes."""
-    path = spec_file(tmp_path / "spec-1.fits")
-    ingest_sdss([str(path)], duck)
-    spec_file(path, seed=5)
-    ingest_sdss([str(path)], duck)
-    root = shard_root(duck)
+    root = with_an_unused_shard(duck, tmp_path)
     finished = []
     for seed in (8, 9):
         writer = ShardWriter(root)
