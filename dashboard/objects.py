@@ -83,7 +83,7 @@ def load_objects(conn: sa.Connection, target_ids: Sequence[int]) -> dict[int, Re
         one = found.get(row["target_id"])
         key = (row["model"], row["modality"])
         if one and key not in {(s["model"], s["modality"]) for s in one.scores}:
-            one.scores.append(row)  # of a model's versions the one that scored last
+            one.scores.append(row)  # of a model's versions the one that ran last
     for row in _rows(conn, _FITS, ids):
         one = found.get(row["target_id"])
         if one:
@@ -124,9 +124,10 @@ _SCORES = """
 select
     score.target_id, score.model_id, score.run_id, score.probability, score.wave_angstrom, score.snr,
     model.name as model, model.threshold, 'spectrum' as modality,
-    spectrum.content_hash = score.content_hash as is_current
+    spectrum.content_hash = score.content_hash as is_current, version_order.last_run_id
 from score
 inner join model on model.model_id = score.model_id
+inner join version_order on version_order.model_id = score.model_id
 inner join spectrum on spectrum.spectrum_id = score.spectrum_id
 where score.target_id in :ids
 union all
@@ -134,12 +135,13 @@ select
     image_score.target_id, image_score.model_id, image_score.run_id, image_score.probability,
     cast(null as double precision) as wave_angstrom, cast(null as double precision) as snr,
     model.name as model, model.threshold, 'image' as modality,
-    cutout.content_hash = image_score.content_hash as is_current
+    cutout.content_hash = image_score.content_hash as is_current, version_order.last_run_id
 from image_score
 inner join model on model.model_id = image_score.model_id
+inner join version_order on version_order.model_id = image_score.model_id
 inner join cutout on cutout.cutout_id = image_score.cutout_id
 where image_score.target_id in :ids
-order by run_id desc
+order by last_run_id desc, run_id desc
 """
 _FITS = """
 select

@@ -66,8 +66,8 @@ def explain(db: str | None, text: str, model: str | None = None) -> dict[str, An
         of_images = {m["model_id"] for m in query_rows(conn, IMAGE_MODELS)}
         models = [m for m in models if model in (None, m["name"]) and m["model_id"] not in of_images]
         scores = query_rows(conn, _SCORES, t=target_id)
-        of_name: dict[str, dict[str, Any]] = {}  # the last score by each model, whatever its version
-        for row in scores:  # newest first
+        of_name: dict[str, dict[str, Any]] = {}  # of each model, by the version that speaks for it
+        for row in scores:  # that of the version in force first
             if _is_current(row):
                 of_name.setdefault(row["model"], row)
         cuts = {
@@ -127,7 +127,7 @@ where spectrum.target_id = :t
 order by spectrum.is_primary desc, spectrum.spectrum_id
 """
 _SCORES = """
-select score.model_id, model.name as model, model.weights_hash,
+select score.model_id, model.name as model, model.weights_hash, version_order.last_run_id,
     score.spectrum_id, score.run_id, score.probability, score.wave_angstrom, score.snr,
     score.z_used, score.content_hash, spectrum.content_hash as content_hash_now,
     spectrum.is_primary, spec_obj.z as z_now,
@@ -135,12 +135,13 @@ select score.model_id, model.name as model, model.weights_hash,
     scoring_run.precision, scoring_run.device, scoring_run.started_at
 from score
 inner join model on model.model_id = score.model_id
+inner join version_order on version_order.model_id = score.model_id
 left join spectrum on spectrum.spectrum_id = score.spectrum_id
 left join spec_obj on spec_obj.target_id = score.target_id
 left join scoring_run on scoring_run.run_id = score.run_id
 left join selection on selection.selection_id = scoring_run.selection_id
 where score.target_id = :t
-order by score.run_id desc
+order by version_order.last_run_id desc, score.run_id desc
 """
 _SEP = sep_arcsec_sql("target.ra_deg", "target.dec_deg", "known_lens.ra_deg", "known_lens.dec_deg")
 _LENSES = f"""
@@ -180,8 +181,8 @@ def _verdict(
         "first_failed_cut": None, "first_failed_cut_published": None, "steps": [], "fit": None,
     }  # fmt: skip
     if cut is None:
-        if mine and last is not None and last["run_id"] > mine[0]["run_id"]:
-            since = f"other weights of {model['name']}, {last['weights_hash'][:12]}, scored it since"
+        if mine and last is not None and last["last_run_id"] > mine[0]["last_run_id"]:
+            since = f"other weights of {model['name']}, {last['weights_hash'][:12]}, scored it and ran since"
             return {**row, "verdict": "superseded", "reason": since}
         verdict, reason = _no_hit(target, model, mine)
         return {**row, "verdict": verdict, "reason": reason}

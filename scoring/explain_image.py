@@ -20,15 +20,16 @@ order by cutout.is_primary desc, cutout.cutout_id
 """
 _SCORES = """
 select image_score.model_id, model.name as model, model.weights_hash,
-    image_score.cutout_id, image_score.run_id, image_score.probability,
+    version_order.last_run_id, image_score.cutout_id, image_score.run_id, image_score.probability,
     image_score.content_hash, cutout.content_hash as content_hash_now, cutout.is_primary,
     scoring_run.backend, scoring_run.precision, scoring_run.started_at
 from image_score
 inner join model on model.model_id = image_score.model_id
+inner join version_order on version_order.model_id = image_score.model_id
 left join cutout on cutout.cutout_id = image_score.cutout_id
 left join scoring_run on scoring_run.run_id = image_score.run_id
 where image_score.target_id = :t
-order by image_score.run_id desc
+order by version_order.last_run_id desc, image_score.run_id desc
 """
 IMAGE_MODELS = """
 select distinct model.model_id, model.name, model.threshold, model.weights_hash
@@ -85,11 +86,11 @@ def _verdict(conn: sa.Connection, model: dict[str, Any], scores: list[dict[str, 
         return {**row, "verdict": "not current", "reason": "its score is of older pixels; score again"}
     since = [
         s for s in scores
-        if s["model"] == model["name"] and s["run_id"] > current[0]["run_id"]
+        if s["model"] == model["name"] and s["last_run_id"] > current[0]["last_run_id"]
         and s["is_primary"] and s["content_hash"] == s["content_hash_now"]
     ]  # fmt: skip
     if since:
-        why = f"other weights of {model['name']}, {since[0]['weights_hash'][:12]}, scored it since"
+        why = f"other weights of {model['name']}, {since[0]['weights_hash'][:12]}, scored it and ran since"
         return {**row, "verdict": "superseded", "reason": why}
     p = current[0]["probability"]
     counts = query_rows(conn, _PLACE, m=model["model_id"], p=p)[0]

@@ -110,6 +110,7 @@ def score(
     if resume_only and run_id is None:
         raise UserError(f"no unfinished run of {model_name} on {chosen.name}; start one without --resume")
     if run_id is None and not counts["todo"]:
+        patiently(lambda: _put_in_force(db, task, counts["items"], precision, weights))
         return report
     selected = time.perf_counter() - began
     from scoring.backends import make_backend
@@ -135,6 +136,46 @@ def score(
             break
         run_id = None
     return report
+
+
+def _put_in_force(db: str | None, task: Task, n_items: int, precision: str, weights: str) -> None:
+    """Where another version of the model ran since, note a run that had nothing left to score.
+
+    Of the versions of a model the one that ran last speaks for what it has scored (view version_order).
+    """
+    c, m = scoring_run.c, model_table.c
+    name = sa.select(m.name).where(m.model_id == task.model_id).scalar_subquery()
+    query = sa.select(c.model_id).join(model_table, m.model_id == c.model_id).where(m.name == name)
+    with connect_engine(db, read_only=True).connect() as conn:
+        last = conn.execute(query.order_by(c.run_id.desc()).limit(1)).scalar()
+    if last in (None, task.model_id):
+        return
+    now = datetime.datetime.now(datetime.UTC)
+    row = {
+        "run_id": new_run_id(),
+        "model_id": task.model_id,
+        "selection_id": task.selection.selection_id,
+        "status": "done",
+        "modality": task.modality.name,
+        "precision": precision,
+        "n_selected": n_items,
+        "n_todo": 0,
+        "n_scored": 0,
+        "started_at": now,
+        "finished_at": now,
+        "seconds": {},
+        "host": socket.gethostname(),
+        "software": {"lensmine": _own_version(), "weights": _source(weights)},
+        "message": "nothing left to score; these weights speak again for what they have scored",
+    }
+    with connect_engine(db).begin() as conn:
+        ensure_selection(conn, task.selection)
+        conn.execute(scoring_run.insert(), [row])
+
+
+def _source(weights: str) -> str:
+    """The file of the weights, by which later commands find it."""
+    return weights if weights == "shipped" else str(Path(weights).absolute())
 
 
 def _look(db: str | None, task: Task) -> tuple[dict[str, int], int | None]:
@@ -233,8 +274,6 @@ def begin_run(
 ) -> int | None:
     """Plan a run, or join the one that another process has just planned; None when nothing is left."""
 
-    source = weights if weights == "shipped" else str(Path(weights).absolute())
-
     def begin() -> int | None:
         with connect_engine(db).begin() as conn:
             seed_selections(conn)
@@ -265,7 +304,7 @@ def begin_run(
                 "started_at": datetime.datetime.now(datetime.UTC),
                 "seconds": {},
                 "host": socket.gethostname(),
-                "software": {"lensmine": _own_version(), **runner.versions(), "weights": source},
+                "software": {"lensmine": _own_version(), **runner.versions(), "weights": _source(weights)},
             }
             conn.execute(scoring_run.insert(), [row])
             report.n_todo = n_todo

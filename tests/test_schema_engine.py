@@ -199,3 +199,12 @@ def test_own_views_block_an_upgrade_with_advice(db: str) -> None:
     with pytest.raises(UserError, match=r"view mine depends on .*drop your own views first"):
         upgrade(db)
     connect_engine(db)
+
+
+def test_a_server_does_not_compile_queries(db: str) -> None:
+    """The view of all cuts holds 500 expressions: compiling them took most of its time."""
+    with connect_engine(db, read_only=True).connect() as conn:
+        if conn.dialect.name == "duckdb":
+            return
+        assert conn.execute(sa.text("show jit")).scalar() == "off"
+        assert conn.execute(sa.text("show default_transaction_read_only")).scalar() == "on"

@@ -1,16 +1,22 @@
-"""Two versions of one model in a database: the lists hold what each object's last version said."""
+"""Two versions of one model in a database: the lists hold what the version in force said of each object."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from ingest_state import select
+from safetensors.torch import load_file, save_file
 from search_rows import MODEL, Search, good_fit
 
+import scoring
+from benchmarks.generated import add_spectra, plain_spectra
 from schema.engine import read_frame
 from schema.errors import UserError
 from schema.tables import cutout, image_score, metadata, model, scoring_run, target
 from schema.upsert import insert_rows
+from scoring.run import score as score_spectra
 
 NEWER, OTHER = 8, 9
 
@@ -59,6 +65,54 @@ def test_a_target_is_listed_once_by_the_version_that_scored_it_last(search: Sear
         assert pairs(search, view) == listed, view
 
 
+def ran_again(search: Search) -> None:
+    """The older version has a run that found nothing left to score."""
+    with search.engine.begin() as conn:
+        insert_rows(conn, scoring_run, [{"run_id": 5, "model_id": MODEL, "status": "done", "n_todo": 0}])
+
+
+def test_older_weights_that_run_again_are_listed_again(search: Search, db: str) -> None:
+    """Where they have a score; what newer weights alone have scored stays theirs."""
+    from scoring.explain import explain
+    from scoring.selfunc.outcome import read_outcomes
+
+    for k, wave in enumerate((4100.0, 4200.0, 4300.0), 1):
+        search.hit(k, wave, lens=k == 1)
+    again(search, 1, NEWER, 2, 0.1)
+    again(search, 2, NEWER, 2, 0.8)
+    search.rows["score"][2] |= {"model_id": NEWER, "run_id": 2}
+    search.rows["line_fit"][2] |= {"model_id": NEWER}
+    search.write()
+    assert pairs(search, "candidate") == [(2, NEWER), (3, NEWER)]
+    ran_again(search)
+    for view in ("listed_score", "hit", "hit_cut", "candidate"):
+        assert pairs(search, view) == [(1, MODEL), (2, MODEL), (3, NEWER)], view
+    with search.engine.connect() as conn:
+        rows = read_frame(conn, "select * from attrition where step = 'hit' order by model_id")
+    assert list(rows.n_in) == list(rows.n_out) == [2, 1]
+    said = {v["model_id"]: v["verdict"] for v in explain(db, "1-2-1", "m")["verdicts"]}
+    assert said == {MODEL: "candidate", NEWER: "superseded"}
+    assert read_outcomes(db, MODEL, "spectrum", "cut", 0.5, "true").reached.all()
+
+
+def test_scoring_with_older_weights_again_puts_them_in_force(db: str, tmp_path: Path) -> None:
+    """Also where they have nothing left to score, once."""
+    weights = Path(scoring.__file__).parent / "weights" / "snr_lae.safetensors"
+    tensors = load_file(weights)
+    first = next(name for name, t in tensors.items() if t.is_floating_point())
+    tensors[first] = tensors[first] * 1.01
+    save_file(tensors, tmp_path / "own.safetensors")
+    add_spectra(db, iter([("part", plain_spectra(6, 1))]))
+    runs = "select model_id, n_scored, n_todo from scoring_run order by run_id"
+    listed = "select distinct model_id from listed_score"
+    for given in ("shipped", str(tmp_path / "own.safetensors"), "shipped", "shipped"):
+        score_spectra(db, "snr_lae", "all_spectra", backend="torch", weights=given)
+    (older, *_), (newer, *_), last = select(db, runs)
+    assert older != newer
+    assert last == (older, 0, 0)
+    assert select(db, listed) == [(older,)]
+
+
 def test_a_later_score_of_other_pixels_supersedes_nothing(search: Search) -> None:
     search.hit(1, 4100.0)
     again(search, 1, NEWER, 2, 0.1)
@@ -104,6 +158,8 @@ def test_images_are_listed_by_the_last_version_and_ranked_by_each(search: Search
         for table, some in ((target, rows), (cutout, cuts), (image_score, scores + later)):
             insert_rows(conn, table, some)
     assert pairs(search, "image_candidate") == [(1, NEWER), (3, MODEL)]
+    ran_again(search)
+    assert pairs(search, "image_candidate") == [(1, MODEL), (2, MODEL), (3, MODEL)]
     assert pairs(search, "ranked") == [(1, MODEL), (1, NEWER), (2, MODEL), (2, NEWER), (3, MODEL)]
 
 
@@ -115,12 +171,12 @@ def test_explain_says_that_a_version_was_superseded(search: Search, db: str) -> 
     search.write()
     said = {v["model_id"]: v for v in explain(db, "1-2-1", "m")["verdicts"]}
     assert said[MODEL]["verdict"] == "superseded"
-    assert "w8, scored it since" in said[MODEL]["reason"]
+    assert "w8, scored it and ran since" in said[MODEL]["reason"]
     assert said[NEWER]["verdict"] == "not a hit"
 
 
 def test_figures_of_a_run_are_those_of_what_is_listed(search: Search, db: str) -> None:
-    """The older version scored something else last, and keeps one simulated lens."""
+    """The older version keeps one simulated lens; when it runs again, it has all four."""
     from scoring.evaluate.stored import evaluate_stored
 
     for k in range(1, 5):
@@ -129,13 +185,15 @@ def test_figures_of_a_run_are_those_of_what_is_listed(search: Search, db: str) -
     search.hit(9, 4900.0)
     for k in range(1, 4):
         again(search, k, NEWER, 2, 0.9 if k < 3 else 0.1)
-    search.rows["scoring_run"].append({"run_id": 4, "model_id": MODEL, "status": "done"})
-    search.rows["score"][4]["run_id"] = 4
     search.write()
     found = evaluate_stored(db, "m")
     assert found.model_id == NEWER
     assert found.n_positive == 3
     assert [m.value for m in found.curve("completeness_after")] == pytest.approx([2 / 3] * 12)
+    ran_again(search)
+    found = evaluate_stored(db, "m")
+    assert (found.model_id, found.n_positive) == (MODEL, 4)
+    assert [m.value for m in found.curve("completeness_after")] == [1.0] * 12
 
 
 def test_curves_stand_at_a_rate_of_false_positives_beside_the_threshold(search: Search, db: str) -> None:

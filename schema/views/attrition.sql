@@ -2,7 +2,7 @@
 -- injected lenses. Step 1 takes the scored targets to hits; n_out of the last step is the number of candidates.
 -- The columns that end in _published follow the cuts of Li et al. (2018) alone (hit_cut.first_failed_cut_published):
 -- their skewness stands in the row of asymmetry, and the steps that they lack let everything through.
--- A target counts for the version of the model that scored it last, as in view hit.
+-- A target counts for one version of a model, that of its listed_score.
 with step (step_no, step, step_published, description) as (
     values
     (1, 'hit', 'hit', 'probability at or above the threshold of the model'),
@@ -19,39 +19,14 @@ with step (step_no, step, step_published, description) as (
     (12, 'source', '', 'the source lies behind the lens')
 ),
 
-latest as (
-    select
-        score.target_id,
-        max(score.run_id) as run_id,
-        bool_or(coalesce(injection.is_lens, false)) as is_lens
-    from score
-    inner join model on model.model_id = score.model_id
-    inner join spectrum on spectrum.spectrum_id = score.spectrum_id and spectrum.is_primary
-    left join spec_obj on spec_obj.target_id = score.target_id
-    left join injection on injection.target_id = score.target_id
-    where
-        -- a case, as in view hit
-        coalesce(spectrum.content_hash = score.content_hash and score.z_used is not distinct from spec_obj.z, false)
-        and coalesce(spec_obj.is_primary, true)
-        and upper(trim(coalesce(spec_obj.objtype, ''))) <> 'SKY'
-    group by model.name, score.target_id
-),
-
-scored as (
-    select
-        scoring_run.model_id,
-        latest.is_lens
-    from latest
-    inner join scoring_run on scoring_run.run_id = latest.run_id
-),
-
 entered as (
     select
-        model_id,
+        listed_score.model_id,
         count(*) as n,
-        count(*) filter (where is_lens) as n_injected
-    from scored
-    group by model_id
+        count(*) filter (where injection.is_lens) as n_injected
+    from listed_score
+    left join injection on injection.target_id = listed_score.target_id
+    group by listed_score.model_id
 ),
 
 reached as (

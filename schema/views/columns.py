@@ -77,6 +77,7 @@ VIEW_COLUMNS: dict[str, tuple[str, str, str]] = {
     "place": ("Place in the model's list, from 1; the mean place of those tied.", "", "meta.number"),
     "r_i": ("Colour r - i.", "mag", "phot.color;em.opt.R;em.opt.I"),
     "rest_frame_n_expected": ("Hits expected near this rest wavelength.", "", "meta.number"),
+    "rest_frame_is_crowd": ("True when the hit lies in a crowd in the rest frame.", "", "meta.code"),
     "rest_frame_n_core": ("Of those near, the ones within half of that distance.", "", "meta.number"),
     "rest_frame_n_near": ("Hits near this rest wavelength of the lens.", "", "meta.number"),
     "rest_frame_p_value": (_P, "", "stat.probability"),
@@ -104,6 +105,7 @@ VIEW_COLUMNS: dict[str, tuple[str, str, str]] = {
     "p_lens": ("Probability of a lens given the grades.", "", "stat.probability"),
     "p_lens_hi": ("Upper end of its 95% interval.", "", "stat.probability;stat.max"),
     "p_lens_lo": ("Lower end of its 95% interval.", "", "stat.probability;stat.min"),
+    "last_run_id": ("Latest run of the version; the highest of a name is in force.", "", "meta.id"),
     "review_queue.is_known": (
         "True when a known lens lies within known_lens_radius_arcsec.",
         "",

@@ -3,7 +3,7 @@
 -- count of found ones says how many there are that cannot be found. Candidates that are no lenses are counted as found
 -- at stages scored and cut; at stage graded people have turned them down. Candidates are those of the instrument that
 -- was simulated; one whose catalogue lacks the parameter is in no bin, and a band that phot_obj lacks has none.
--- What another version of the model has scored since is that version's to count, as in views hit and image_candidate.
+-- What another version of the model speaks for is that version's to count, as in views hit and image_candidate.
 with bin as (
     select
         cell_id,
@@ -72,12 +72,12 @@ image_found as (
         not exists (
             select 1
             from image_score as later
-            inner join model as version on version.model_id = later.model_id
-            inner join model as mine on mine.name = version.name
+            inner join version_order as version on version.model_id = later.model_id
+            inner join version_order as mine on mine.model = version.model
             where
                 mine.model_id = current_image_score.model_id
                 and later.cutout_id = current_image_score.cutout_id
-                and later.run_id > current_image_score.run_id
+                and version.last_run_id > mine.last_run_id
                 and later.content_hash = current_image_score.content_hash
         )
 ),

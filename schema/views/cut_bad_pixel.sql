@@ -2,28 +2,22 @@
 -- bad_pixel_max_near masked pixels? Intervals hold in the observed frame (lines of the sky) or in the rest frame of
 -- the lens (Li et al. 2018, section 3).
 with found as (
-    select * from cut_rest_frame
-),
-
-masked as (
     select
-        found.target_id,
-        found.model_id,
-        min(wave_mask.reason) as mask_reason
-    from found
-    inner join wave_mask
-        on
-            case wave_mask.frame
-                when 'observed' then found.wave_angstrom
-                when 'rest' then found.rest_wave_angstrom
-            end between wave_mask.wave_min_angstrom and wave_mask.wave_max_angstrom
-    group by found.target_id, found.model_id
+        cut_rest_frame.*,
+        (
+            select min(wave_mask.reason) from wave_mask
+            where
+                case wave_mask.frame
+                    when 'observed' then cut_rest_frame.wave_angstrom
+                    when 'rest' then cut_rest_frame.rest_wave_angstrom
+                end between wave_mask.wave_min_angstrom and wave_mask.wave_max_angstrom
+        ) as mask_reason
+    from cut_rest_frame
 )
 
 select
     found.*,
-    masked.mask_reason,
-    masked.mask_reason is null
+    found.mask_reason is null
     and coalesce(
         found.n_mask_near
         <= (
@@ -33,5 +27,4 @@ select
         true
     ) as passes_bad_pixel
 from found
-left join masked on masked.target_id = found.target_id and masked.model_id = found.model_id
 ;

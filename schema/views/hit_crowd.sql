@@ -34,15 +34,15 @@ with setting as (
 placed as (
     select
         setting.*,
-        hit_fit.target_id,
-        hit_fit.model_id,
+        hit.target_id,
+        hit.model_id,
         case when injection.host_target_id is null then 1 end as weight,
-        case setting.frame when 'airglow' then hit_fit.wave_angstrom else hit_fit.rest_wave_angstrom end as x,
-        case setting.frame when 'airglow' then 1.0 else 1 + hit_fit.z_lens end as stretch
-    from hit_fit
-    left join injection on injection.target_id = hit_fit.target_id
+        case setting.frame when 'airglow' then hit.wave_angstrom else hit.rest_wave_angstrom end as x,
+        case setting.frame when 'airglow' then 1.0 else 1 + hit.z_lens end as stretch
+    from hit
+    left join injection on injection.target_id = hit.target_id
     cross join setting
-    where hit_fit.wave_angstrom > 0 and (setting.frame = 'airglow' or hit_fit.z_lens > -1)
+    where hit.wave_angstrom > 0 and (setting.frame = 'airglow' or hit.z_lens > -1)
 ),
 
 scaled as (

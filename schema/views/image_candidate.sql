@@ -1,6 +1,7 @@
 -- One row per image candidate: a cutout whose current score reaches the model's threshold, with its photometry and
--- the known lens nearby. Of the versions of a model the one that scored the cutout last speaks for it. Known lenses
--- stay in, marked: people look for new ones, and check that old ones are found.
+-- the known lens nearby. Of the versions of a model the one that ran last, of those that have a current score of the
+-- cutout, speaks for it (view version_order). Known lenses stay in, marked: people look for new ones, and check that
+-- old ones are found.
 with known as (
     select
         target_id,
@@ -39,6 +40,7 @@ select
     phot_obj.mag_r - phot_obj.mag_i as r_i
 from current_image_score
 inner join model on model.model_id = current_image_score.model_id
+inner join version_order on version_order.model_id = current_image_score.model_id
 inner join target on target.target_id = current_image_score.target_id
 inner join cutout on cutout.cutout_id = current_image_score.cutout_id
 left join phot_obj on phot_obj.target_id = target.target_id
@@ -48,11 +50,11 @@ where
     and not exists (
         select 1
         from image_score as later
-        inner join model as version on version.model_id = later.model_id
+        inner join version_order as version on version.model_id = later.model_id
         where
             later.cutout_id = current_image_score.cutout_id
-            and version.name = model.name
-            and later.run_id > current_image_score.run_id
+            and version.model = model.name
+            and version.last_run_id > version_order.last_run_id
             and later.content_hash = current_image_score.content_hash
     )
 ;

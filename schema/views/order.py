@@ -9,8 +9,10 @@ import sqlalchemy as sa
 
 VIEW_ORDER: tuple[str, ...] = (
     "selectable",
+    "version_order",
     "current_score",
     "known_lens_match",
+    "listed_score",
     "hit",
     "hit_fit",
     "cut_peak_flux",

@@ -36,21 +36,23 @@ from injection
 inner join current_score on current_score.target_id = injection.target_id
 where current_score.model_id = :model_id and not exists (
     select 1 from current_score as later
-    inner join model as version on version.model_id = later.model_id
-    where later.spectrum_id = current_score.spectrum_id and version.name = :name
-        and later.run_id > current_score.run_id
+    inner join version_order as version on version.model_id = later.model_id
+    inner join version_order as mine on mine.model_id = current_score.model_id
+    where later.spectrum_id = current_score.spectrum_id and version.model = :name
+        and version.last_run_id > mine.last_run_id
 )
 order by injection.target_id
 """
-"""What another version has scored since is left out, as it is in the cuts."""
+"""What another version speaks for is left out, as it is in the cuts (view version_order)."""
 
 VERSION = """
 select model.model_id, model.threshold
 from current_score
 inner join injection on injection.target_id = current_score.target_id
 inner join model on model.model_id = current_score.model_id
+inner join version_order on version_order.model_id = model.model_id
 where model.name = :name
-order by current_score.run_id desc
+order by version_order.last_run_id desc
 limit 1
 """
 
@@ -70,7 +72,7 @@ def evaluate_stored(db: str | None, model_name: str) -> Evaluation:
     db : str or None
         Database URL or path.
     model_name : str
-        A registered model; of several versions in the database the one that scored simulated targets last.
+        A registered model; of several versions that scored simulated targets the one that ran last.
 
     Returns
     -------

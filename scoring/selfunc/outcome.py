@@ -40,9 +40,9 @@ _SPECTRUM = """
         exists (
             select 1
             from current_score as later
-            inner join model as version on version.model_id = later.model_id
-            inner join model as mine on mine.name = version.name and mine.model_id = {model_id}
-            where later.spectrum_id = score.spectrum_id and later.run_id > score.run_id
+            inner join version_order as version on version.model_id = later.model_id
+            inner join version_order as mine on mine.model = version.model and mine.model_id = {model_id}
+            where later.spectrum_id = score.spectrum_id and version.last_run_id > mine.last_run_id
         ) as superseded,
         {grades}
     from target
