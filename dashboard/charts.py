@@ -111,7 +111,7 @@ class Chart:
             title=None,
             sort=labels,
             scale=alt.Scale(domain=labels, range=list(COLOURS[: len(labels)])),
-            legend=alt.Legend(orient="top", labelLimit=400) if len(labels) > 1 else None,
+            legend=alt.Legend(orient="top", labelLimit=400, symbolOpacity=1) if len(labels) > 1 else None,
         )
         frame = self.frame()
         layers = []

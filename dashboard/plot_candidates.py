@@ -26,7 +26,7 @@ def sky_map(conn: sa.Connection, version: dict[str, Any] | None, options: dict[s
         "sky", "Sky", "right ascension [deg]", "declination [deg]", [
             Series("targets", every["ra_deg"], every["dec_deg"], kind="points", faint=True),
             Series("candidates", found["ra_deg"], found["dec_deg"], kind="points"),
-        ], what(version), f"{len(found)} candidates.", reverse_x=True,
+        ], what(version), f"{len(found)} candidates.", reverse_x=True, x_range=(0, 360),
     )  # fmt: skip
 
 

@@ -50,6 +50,14 @@ def test_the_curves_are_those_of_the_evaluation(db, search):
     assert f"{metrics.ranking_performance(label, search.probability[:20]):.3f}" in chart.says
 
 
+def test_the_sky_ends_at_360_degrees_and_legends_are_not_pale(db, search):
+    chart = store.reading(db, lambda conn: plot_data.PLOTS["sky"][1](conn, None, {}))
+    layers = json.loads(chart.vega().to_json())["layer"]
+    assert all(one["encoding"]["x"]["scale"]["domain"] == [0, 360] for one in layers)
+    assert all(one["encoding"]["x"]["scale"]["reverse"] for one in layers)
+    assert all(one["encoding"]["color"]["legend"]["symbolOpacity"] == 1 for one in layers)
+
+
 def test_plots_without_data_say_what_to_do(db):
     for name in ("sky", "colour_magnitude", "redshifts"):
         with pytest.raises(UserError, match="lensmine"):
