@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -120,6 +121,7 @@ def test_population_weights_its_second_round(db: str) -> None:
     # eight parameters: 28 pairs
     assert one(db, "select count(distinct x_name || coalesce(y_name, '')) from selection_function") == 36
     some = [c for c in cells(done) if c["p_selected"] is not None]
+    assert len(some) > 36, "of 28 planes of 9 cells and 8 lines of 3"
     assert all(0 <= c["p_lo"] <= c["p_selected"] <= c["p_hi"] <= 1 for c in some)
     assert any(c["p_selected"] is None and (c["p_lo"], c["p_hi"]) == (0, 1) for c in cells(done))
     assert run(db, config).measurement_id == done.measurement_id
@@ -275,6 +277,16 @@ def test_injections_of_two_cameras_are_not_one_selection_function(db: str) -> No
             MeasureConfig(mode="rows", selection="injections", bins=2, bins_line=2, min_per_cell=2),
             backend="torch",
         )
+
+
+def test_injections_of_two_priors_are_not_one_selection_function(db: str) -> None:
+    simulate_lenses(db, 8, prior="thesis_grid", seed=1)
+    simulate_lenses(db, 8, prior="collett2015", seed=1)
+    config = MeasureConfig(mode="rows", selection="injections", bins=2, bins_line=2, min_per_cell=1)
+    with pytest.raises(UserError, match=r"are of priors collett2015, thesis_grid; .*starts_with"):
+        measure(db, "middle_for_tests", config, backend="torch")
+    add_selection(db, "grid", "starts_with(native_id, 'thesis_grid-')")
+    assert measure(db, "middle_for_tests", replace(config, selection="grid"), backend="torch").n_injected == 8
 
 
 @pytest.mark.parametrize(

@@ -76,6 +76,7 @@ class Outcomes:
     graded, accepted : has a standing grade; A or B
     band : band of the magnitudes
     instrument : what column cutout.instrument says of all of them; None for spectra
+    recipe : what made each of them
     """
 
     native_id: NDArray[Any]
@@ -87,6 +88,7 @@ class Outcomes:
     accepted: NDArray[np.bool_]
     band: str | None
     instrument: str | None = None
+    recipe: NDArray[Any] | None = None
 
     def __len__(self) -> int:
         return len(self.native_id)
@@ -156,6 +158,7 @@ def read_outcomes(
         frame["accepted"].to_numpy(dtype=bool),
         band,
         instrument,
+        frame["recipe"].to_numpy(),
     )
 
 

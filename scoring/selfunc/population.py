@@ -56,6 +56,8 @@ def measure_rows(db: str | None, scorer: Scorer, config: MeasureConfig, say: Say
             "lenses in all); make some: lensmine simulate lenses"
         )
     found = subset(found, drawn)
+    if scorer.model.modality == "image":
+        _one_prior(found)
     axes = ranged(IMAGING if scorer.model.modality == "image" else SPECTRAL, found.values)
     if len(axes) < 2:
         raise UserError(
@@ -68,6 +70,18 @@ def measure_rows(db: str | None, scorer: Scorer, config: MeasureConfig, say: Say
     n, k = len(found), int(_selected(found, config).sum())
     note = {"axes": _ends(axes)}
     return finished(scorer, config, found.instrument, found.band, measured, n, k, note, clock)
+
+
+def _one_prior(found: Outcomes) -> None:
+    """Refuse lenses of several populations: the share of their mixture is that of no population."""
+    texts = [] if found.recipe is None else sorted({str(r) for r in found.recipe})
+    # VERSION: PRIOR, what else
+    priors = sorted({text.partition(": ")[2].partition(",")[0] for text in texts if ": " in text})
+    if len(priors) > 1:
+        raise UserError(
+            f"the injections are of priors {', '.join(priors)}; select those of one, for example by their "
+            f"name: starts_with(native_id, '{priors[0]}-')"
+        )
 
 
 def measure_population(
@@ -251,6 +265,7 @@ def subset(found: Outcomes, index: NDArray[Any]) -> Outcomes:
         found.accepted[index],
         found.band,
         found.instrument,
+        None if found.recipe is None else found.recipe[index],
     )
 
 
@@ -270,4 +285,5 @@ def joined(a: Outcomes, b: Outcomes) -> Outcomes:
         both("accepted"),
         a.band,
         a.instrument,
+        None if a.recipe is None or b.recipe is None else both("recipe"),
     )
