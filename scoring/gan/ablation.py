@@ -123,7 +123,8 @@ def train_arm(
     """
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
-    network: EZnet = channels_last(EZnet(config.network, 3))
+    network = EZnet(config.network, 3)
+    channels_last(network)
     optimiser = torch.optim.SGD(
         network.parameters(),
         lr=config.learning_rate,
