@@ -64,7 +64,7 @@ def selection_function(db: str, model: str, out: Path, n: int, bins: int) -> Non
 def main() -> None:
     """Make both pictures."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--models", default="arclet_gri,arclet", help="the first is measured")
+    parser.add_argument("--models", default="arclet_gri,eznet", help="the first is measured")
     parser.add_argument("--lenses", type=int, default=250)
     parser.add_argument("--others", type=int, default=2500)
     parser.add_argument("--n", type=int, default=40_000, help="injected lenses of the selection function")
