@@ -66,8 +66,8 @@ class FitConfig:
     transferred : float  factor on the learning rate of the layers called `features`
     ema : float or None  decay of an average of the weights, which is what is kept
     seed : int
-    bf16 : bool  compute in bfloat16 where that is safe (weights stay float32); processors with such
-        instructions then train 1.5 to 2.5 times as fast
+    bf16 : bool  compute in bfloat16 where that is safe (weights stay float32), for processors that have such
+        instructions
     """
 
     epochs: int = 250
