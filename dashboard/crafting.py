@@ -29,28 +29,28 @@ class Slider:
 
 
 SLIDERS: dict[str, Slider] = {
-    "theta_e": Slider("Einstein radius [arcsec]", 0.0, 5.0, 1.4, 0.05, "Mass"),
+    "theta_e": Slider("Einstein radius [arcsec]", 0.0, 5.0, 1.9, 0.05, "Mass"),
     "lens_q": Slider("Axis ratio of the mass", 0.1, 1.0, 0.75, 0.01, "Mass"),
     "lens_phi": Slider("Position angle of the mass [deg]", 0.0, 180.0, 30.0, 1.0, "Mass"),
     "gamma1": Slider("Shear, first component", -0.3, 0.3, 0.03, 0.005, "Mass"),
     "gamma2": Slider("Shear, second component", -0.3, 0.3, 0.0, 0.005, "Mass"),
     "lens_x": Slider("Centre of the lens, x [arcsec]", -1.0, 1.0, 0.0, 0.05, "Mass"),
     "lens_y": Slider("Centre of the lens, y [arcsec]", -1.0, 1.0, 0.0, 0.05, "Mass"),
-    "lens_mag": Slider("Magnitude of the lens, bluest band [AB mag]", 16.0, 26.0, 20.0, 0.1, "Lens light"),
+    "lens_mag": Slider("Magnitude of the lens, bluest band [AB mag]", 16.0, 26.0, 21.3, 0.1, "Lens light"),
     "lens_colour": Slider(
-        "Lens: magnitude step to each redder band [mag]", -1.5, 0.5, -0.7, 0.05, "Lens light"
+        "Lens: magnitude step to each redder band [mag]", -1.5, 0.5, -0.8, 0.05, "Lens light"
     ),
-    "lens_r_eff": Slider("Effective radius of the lens [arcsec]", 0.1, 5.0, 0.9, 0.05, "Lens light"),
+    "lens_r_eff": Slider("Effective radius of the lens [arcsec]", 0.1, 5.0, 0.6, 0.05, "Lens light"),
     "lens_n": Slider("Sérsic index of the lens", 0.5, 8.0, 4.0, 0.1, "Lens light"),
     "lens_light_q": Slider("Axis ratio of the light", 0.1, 1.0, 0.8, 0.01, "Lens light"),
     "lens_light_phi": Slider("Position angle of the light [deg]", 0.0, 180.0, 30.0, 1.0, "Lens light"),
-    "source_mag": Slider("Magnitude of the source, not lensed [AB mag]", 18.0, 29.0, 24.0, 0.1, "Source"),
+    "source_mag": Slider("Magnitude of the source, not lensed [AB mag]", 18.0, 29.0, 23.5, 0.1, "Source"),
     "source_colour": Slider(
-        "Source: magnitude step to each redder band [mag]", -1.5, 1.0, 0.0, 0.05, "Source"
+        "Source: magnitude step to each redder band [mag]", -1.5, 1.0, 0.2, 0.05, "Source"
     ),
-    "source_x": Slider("Source, x [arcsec]", -2.0, 2.0, 0.15, 0.01, "Source"),
-    "source_y": Slider("Source, y [arcsec]", -2.0, 2.0, 0.1, 0.01, "Source"),
-    "source_r_eff": Slider("Effective radius of the source [arcsec]", 0.02, 2.0, 0.2, 0.01, "Source"),
+    "source_x": Slider("Source, x [arcsec]", -2.0, 2.0, 0.35, 0.01, "Source"),
+    "source_y": Slider("Source, y [arcsec]", -2.0, 2.0, 0.15, 0.01, "Source"),
+    "source_r_eff": Slider("Effective radius of the source [arcsec]", 0.02, 2.0, 0.12, 0.01, "Source"),
     "source_n": Slider("Sérsic index of the source", 0.5, 6.0, 1.0, 0.1, "Source"),
     "source_q": Slider("Axis ratio of the source", 0.1, 1.0, 0.7, 0.01, "Source"),
     "source_phi": Slider("Position angle of the source [deg]", 0.0, 180.0, 60.0, 1.0, "Source"),
