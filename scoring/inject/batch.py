@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -16,6 +17,8 @@ from scoring.light.instruments import Instrument
 
 Columns = dict[str, Any]
 MAG_COLUMNS = {"u", "g", "r", "i", "z", "y", "f814w"}
+BLOCK = 64
+"""Sources that are drawn, rendered and observed together, always whole: so a number fixes its pixels."""
 
 
 @dataclass
@@ -36,6 +39,56 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.image)
+
+    def pick(self, index: NDArray[np.int64]) -> Batch:
+        """Some of the sources."""
+        return Batch(
+            self.image[index],
+            *({k: _picked(v, index) for k, v in c.items()} for c in (self.injection, self.lens, self.phot)),
+        )
+
+    @staticmethod
+    def cat(parts: list[Batch]) -> Batch:
+        """The sources of several batches of one kind."""
+        first = parts[0]
+
+        def joined(name: str) -> Columns:
+            columns = [getattr(part, name) for part in parts]
+            return {key: _joined([c[key] for c in columns]) for key in getattr(first, name)}
+
+        image = np.concatenate([part.image for part in parts])
+        return Batch(image, joined("injection"), joined("lens"), joined("phot"))
+
+
+def in_blocks(rows: NDArray[np.int64], n: int | None, make: Callable[[NDArray[np.int64]], Batch]) -> Batch:
+    """Sources of some numbers, picked out of the whole blocks of `BLOCK` that they stand in.
+
+    Chance is drawn block by block and even the rounding of the renderer depends on what is rendered together,
+    so a source is made with its block whatever else is asked for.
+
+    Parameters
+    ----------
+    rows : ndarray of int, shape (m,), rising
+        Numbers.
+    n : int, optional
+        Where the last block ends, if the numbers end.
+    make : callable
+        Makes the sources of the numbers of one block.
+    """
+    parts = []
+    for block in np.unique(rows // BLOCK):
+        first = int(block) * BLOCK
+        whole = np.arange(first, first + BLOCK if n is None else min(first + BLOCK, n))
+        parts.append(make(whole).pick(rows[rows // BLOCK == block] - first))
+    return Batch.cat(parts)
+
+
+def _picked(values: Any, index: NDArray[np.int64]) -> Any:
+    return values[index] if isinstance(values, np.ndarray) else [values[int(i)] for i in index]
+
+
+def _joined(parts: list[Any]) -> Any:
+    return np.concatenate(parts) if isinstance(parts[0], np.ndarray) else [v for part in parts for v in part]
 
 
 def generator(seed: int, device: torch.device | str = "cpu") -> torch.Generator:

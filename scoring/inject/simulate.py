@@ -14,8 +14,10 @@ from schema.engine import connect_engine
 from schema.errors import UserError
 from schema.ids import hashed_id
 from scoring.inject.batch import (
+    BLOCK,
     Batch,
     generator,
+    in_blocks,
     lens_columns,
     lens_images,
     lens_photometry,
@@ -30,13 +32,10 @@ from scoring.lensing.priors import (
     render_environment,
     render_nonlenses,
 )
-from scoring.lensing.scene import LensScene, observe
+from scoring.lensing.scene import observe
 from scoring.light.instruments import Instrument
 
-VERSION = "simlens-1"
-DRAW = 64
-"""Sources whose parameters are drawn together: a number always gets the same ones."""
-
+VERSION = "simlens-2"
 Progress = Callable[[int, int], None]
 
 
@@ -66,6 +65,8 @@ class Recipe:
         Seed.
     arrays : tuple of str
         Arrays that the shards keep.
+    device : str
+        Kind of device that computes the lenses: each kind has a chance of its own.
     """
 
     instrument: str
@@ -74,6 +75,7 @@ class Recipe:
     band: str
     seed: int
     arrays: tuple[str, ...] = ("image", "stamp")
+    device: str = "cpu"
 
     def tag(self, kind: str) -> str:
         """Start of the names of its sources."""
@@ -133,7 +135,8 @@ def simulate_lenses(
         raise UserError(f"--n {n} with --with-nonlenses {n_nonlenses}: give at least one source to simulate")
     camera = find_instrument(instrument)
     k = band_index(camera, band)
-    recipe = Recipe(camera.name, prior, stamp_side(camera, npix), camera.bands[k], seed, arrays)
+    side, kind_of_device = stamp_side(camera, npix), device.partition(":")[0]
+    recipe = Recipe(camera.name, prior, side, camera.bands[k], seed, arrays, kind_of_device)
     draw_population(1, generator(seed), prior, camera)  # refuses an unknown prior before anything is written
     connect_engine(db).connect().close()
     done = Simulated()
@@ -164,14 +167,14 @@ def lens_batch(
 ) -> Batch:
     """Lenses of some numbers."""
     tag = recipe.tag("lens")
-    parts = []
-    for block in np.unique(rows // DRAW):
-        drawn = draw_population(DRAW, generator(hashed_id("draw", tag, block)), recipe.prior, camera)
-        pick = torch.from_numpy(rows[rows // DRAW == block] - block * DRAW)
-        parts.append((drawn.scene[pick], drawn.z_lens[pick], drawn.z_source[pick]))
-    scenes, z_lens, z_source = zip(*parts, strict=True)
-    part = Population(LensScene.cat(list(scenes)), torch.cat(z_lens), torch.cat(z_source))
-    return population_batch(part, recipe, camera, k, hashed_id("noise", tag, int(rows[0])), device)
+
+    def block(whole: NDArray[np.int64]) -> Batch:
+        number = int(whole[0]) // BLOCK
+        chance = generator(hashed_id("draw", tag, number))
+        drawn = draw_population(BLOCK, chance, recipe.prior, camera)
+        return population_batch(drawn, recipe, camera, k, hashed_id("noise", tag, number), device)
+
+    return in_blocks(rows, None, block)
 
 
 def population_batch(
@@ -202,23 +205,22 @@ def nonlens_batch(
 ) -> Batch:
     """Ordinary sources of some numbers."""
     tag = recipe.tag("nonlens")
-    images, kinds = [], []
-    for block in np.unique(rows // DRAW):
-        drawn, kind = render_nonlenses(DRAW, camera, recipe.npix, generator(hashed_id("draw", tag, block)))
-        pick = torch.from_numpy(rows[rows // DRAW == block] - block * DRAW)
-        images.append(drawn[pick])
-        kinds += [NEGATIVE_KINDS[int(i)] for i in kind[pick]]
-    image = torch.cat(images)
-    counts = image.sum((2, 3)).clamp_min(1e-6).double()
-    mag = (torch.tensor(camera.zero_point, dtype=torch.float64) - 2.5 * torch.log10(counts)).numpy()
-    noise = generator(hashed_id("noise", tag, int(rows[0])))
-    n = len(rows)
-    return Batch(
-        observe(image, camera, noise).numpy().astype(np.float32),
-        {
-            "is_lens": [False] * n,
-            "recipe": [f"{VERSION}: {kind}, {camera.name}, {recipe.npix} px" for kind in kinds],
-            "seed": [recipe.seed] * n,
-        },
-        phot=total_photometry(mag, np.ones(n), camera),
-    )
+
+    def block(whole: NDArray[np.int64]) -> Batch:
+        number, n = int(whole[0]) // BLOCK, len(whole)
+        chance = generator(hashed_id("draw", tag, number))
+        image, kind = render_nonlenses(n, camera, recipe.npix, chance)
+        counts = image.sum((2, 3)).clamp_min(1e-6).double()
+        mag = (torch.tensor(camera.zero_point, dtype=torch.float64) - 2.5 * torch.log10(counts)).numpy()
+        what = [NEGATIVE_KINDS[int(i)] for i in kind]
+        return Batch(
+            observe(image, camera, generator(hashed_id("noise", tag, number))).numpy().astype(np.float32),
+            {
+                "is_lens": [False] * n,
+                "recipe": [f"{VERSION}: {name}, {camera.name}, {recipe.npix} px" for name in what],
+                "seed": [recipe.seed] * n,
+            },
+            phot=total_photometry(mag, np.ones(n), camera),
+        )
+
+    return in_blocks(rows, None, block)

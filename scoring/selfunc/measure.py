@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from scoring.light.instruments import Instrument
     from scoring.models.base import Model
 
-VERSION = "selfunc-1"
+VERSION = "selfunc-2"
 MODES = ("slice", "population", "rows")
 
 

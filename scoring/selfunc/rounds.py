@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from schema.errors import DataError
-from scoring.inject.batch import Batch
+from scoring.inject.batch import Batch, in_blocks
 from scoring.inject.rows import existing, write_batch
 from scoring.inject.setup import BATCH
 from scoring.light.instruments import Instrument
@@ -103,13 +103,16 @@ def write_missing(
     make: Callable[[NDArray[np.int64]], Batch],
     say: Say | None = None,
 ) -> None:
-    """Write those of the sources 0 to n - 1 of a tag that the database lacks, a batch at a time."""
+    """Write those of the sources 0 to n - 1 of a tag that the database lacks, a batch at a time.
+
+    `make` is given whole blocks of numbers, so that a source is the same whatever else is missing.
+    """
     have = existing(db, tag)
     for first in range(0, n, BATCH):
         rows = np.arange(first, min(first + BATCH, n))
         missing = rows[[int(i) not in have for i in rows]]
         if len(missing):
-            write_batch(db, tag, missing, make(missing), camera, arrays=arrays)
+            write_batch(db, tag, missing, in_blocks(missing, n, make), camera, arrays=arrays)
         if say is not None:
             say("simulate", len(rows), n)
 
