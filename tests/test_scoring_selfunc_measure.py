@@ -118,8 +118,12 @@ def test_population_weights_its_second_round(db: str) -> None:
     drawn = np.array([w for w in weight if w != 1])
     assert len(drawn) == 96
     assert drawn.max() <= 4.0 + 1e-9
-    # eight parameters: 28 pairs
-    assert one(db, "select count(distinct x_name || coalesce(y_name, '')) from selection_function") == 36
+    # eight parameters: 28 pairs and 8 lines, and a line of the total magnitude
+    assert one(db, "select count(distinct x_name || coalesce(y_name, '')) from selection_function") == 37
+    total = line(done, "total_mag")
+    assert sum(c["n_injected"] for c in total) == pytest.approx(192, abs=6)
+    assert any(c["p_selected"] is not None for c in total)
+    assert one(db, "select count(*) from corrected_count where x_name = 'total_mag'") == 3
     some = [c for c in cells(done) if c["p_selected"] is not None]
     assert len(some) > 36, "of 28 planes of 9 cells and 8 lines of 3"
     assert all(0 <= c["p_lo"] <= c["p_selected"] <= c["p_hi"] <= 1 for c in some)
@@ -169,7 +173,7 @@ def test_graded_stage_counts_what_people_accept(db: str) -> None:
 
 
 def put_cells(db: str, stage: str = "scored") -> None:
-    """A measured line of lens magnitude, and real targets that a model has scored."""
+    """A measured line of total magnitude, and real targets that a model has scored."""
     from benchmarks.generated_images import add_images, plain_images
     from scoring.run import score
 
@@ -191,7 +195,7 @@ def put_cells(db: str, stage: str = "scored") -> None:
                     "instrument": None,
                     "band": "i",
                     "threshold": 0.0,
-                    "x_name": "lens_mag",
+                    "x_name": "total_mag",
                     "x_lo": lo,
                     "x_hi": hi,
                     "n_injected": 100,
@@ -226,6 +230,17 @@ def test_corrected_count_divides_by_completeness(db: str) -> None:
         assert (r["n_corrected"], r["n_corrected_err"]) == (None, None)
 
 
+def radius_as_redshift(db: str) -> None:
+    """Prior thesis_grid, the quick one, has no redshifts: the line of effective radii stands for one."""
+    c = selection_function.c
+    with connect_engine(db).begin() as conn:
+        conn.execute(
+            selection_function.update()
+            .where(c.x_name == "lens_r_eff_arcsec", c.y_name.is_(None))
+            .values(x_name="z_lens")
+        )
+
+
 @pytest.mark.parametrize(("option", "camera"), [("acs50", "acs"), ("euclid", "vis")])
 def test_simulated_and_real_cutouts_of_a_camera_have_one_name(db: str, option: str, camera: str) -> None:
     from benchmarks.generated_images import add_images, plain_images
@@ -235,33 +250,32 @@ def test_simulated_and_real_cutouts_of_a_camera_have_one_name(db: str, option: s
         mode="population", prior="thesis_grid", instrument=option, n=16, bins=2, bins_line=2, min_per_cell=2
     )
     assert measure(db, "middle_for_tests", few, backend="torch").instrument == camera
-    # real cutouts of that camera, and as many of another, all with a radius that the cells cover
+    radius_as_redshift(db)
+    # real cutouts of that camera, and as many of another, all with a redshift that the cells cover
     add_images(db, [("images0", plain_images(12, seed=3))])
     lo, hi = rows(
         db,
-        "select min(x_lo), max(x_hi) from completeness where x_name = 'lens_r_eff_arcsec' and y_name is null",
+        "select min(x_lo), max(x_hi) from completeness where x_name = 'z_lens' and y_name is null",
     )[0].values()
-    radius = 0.5 * (lo + hi)
+    z = 0.5 * (lo + hi)
     real = [
         r["target_id"] for r in rows(db, "select target_id from target where not is_injection order by 1")
     ]
     with connect_engine(db).begin() as conn:
         for name, some in ((camera, real[:7]), ("megacam", real[7:])):
             conn.execute(cutout.update().where(cutout.c.target_id.in_(some)).values(instrument=name))
-        upsert_rows(conn, phot_obj, [{"target_id": t, "r_eff_arcsec": radius} for t in real], ["target_id"])
+        upsert_rows(conn, phot_obj, [{"target_id": t, "z_phot": z} for t in real], ["target_id"])
     score(db, "middle_for_tests", "all_images", backend="torch")
     assert one(db, "select count(*) from current_image_score where probability >= 0.5") == 16 + 12
-    sums = (
-        "select mode, sum(n_candidate) as n from corrected_count "
-        "where x_name = 'lens_r_eff_arcsec' group by mode"
-    )
+    sums = "select mode, sum(n_candidate) as n from corrected_count where x_name = 'z_lens' group by mode"
     assert rows(db, sums) == [{"mode": "population", "n": 7}]
     # injections at hand say themselves what they are of
     some = MeasureConfig(mode="rows", selection="injections", bins=2, bins_line=2, min_per_cell=2)
     assert measure(db, "middle_for_tests", some, backend="torch").instrument == camera
+    radius_as_redshift(db)
     assert {r["mode"]: r["n"] for r in rows(db, sums)} == {"population": 7, "rows": 7}
     # phot_obj has no magnitude of VIS: no count of candidates by it, rather than one of none
-    by_mag = one(db, "select count(*) from corrected_count where x_name = 'lens_mag'")
+    by_mag = one(db, "select count(*) from corrected_count where x_name = 'total_mag'")
     assert (by_mag == 0) == (camera == "vis")
 
 

@@ -3,7 +3,11 @@
 -- count of found ones says how many there are that cannot be found. Candidates that are no lenses are counted as found
 -- at stages scored and cut; at stage graded people have turned them down. Candidates are those of the instrument that
 -- was simulated; one whose catalogue lacks the parameter is in no bin, and a band that phot_obj lacks has none.
--- What another version of the model speaks for is that version's to count, as in views hit and image_candidate.
+-- Both sides of the division are binned by the same thing: images by total_mag, lens and arcs together as a catalogue
+-- lists them, and by the lens's redshift (spectroscopic, else photometric as it is); spectra by what is fitted to
+-- their line, so from stage cut on. The lens's own magnitude, size and shape are no parameters here: a catalogue's are
+-- those of the blend. What another version of the model speaks for is that version's to count, as in views hit and
+-- image_candidate.
 with bin as (
     select
         cell_id,
@@ -27,11 +31,18 @@ with bin as (
     where
         y_name is null
         and mode in ('population', 'rows')
-        and (x_name <> 'lens_mag' or lower(band) in ('u', 'g', 'r', 'i', 'z', 'y', 'f814w'))
-        and x_name in (
-            'lens_mag', 'lens_r_eff_arcsec', 'lens_sersic_n', 'lens_ellipticity', 'z_lens', 'z_source',
-            'line_flux', 'wave_angstrom'
-        )
+        and case
+            when
+                model_id in (
+                    select scoring_run.model_id
+                    from scoring_run
+                    where scoring_run.modality = 'image'
+                )
+                then
+                    x_name = 'z_lens'
+                    or (x_name = 'total_mag' and lower(band) in ('u', 'g', 'r', 'i', 'z', 'y', 'f814w'))
+            else stage <> 'scored' and x_name in ('line_flux', 'wave_angstrom', 'z_lens', 'z_source')
+        end
 ),
 
 accepted as (
@@ -53,20 +64,19 @@ image_found as (
         phot_obj.mag_z,
         phot_obj.mag_y,
         phot_obj.mag_f814w,
-        phot_obj.r_eff_arcsec,
-        phot_obj.sersic_n,
         coalesce(accepted.is_accepted, false) as is_accepted,
-        image_candidate.target_id is not null as passes_cuts,
-        1 - phot_obj.axis_ratio as ellipticity,
+        -- in, not a join: PostgreSQL takes the candidates for few, and would look through all for each score
+        (current_image_score.target_id, current_image_score.model_id) in (
+            select
+                image_candidate.target_id,
+                image_candidate.model_id
+            from image_candidate
+        ) as passes_cuts,
         coalesce(phot_obj.z_spec, phot_obj.z_phot) as z
     from current_image_score
     inner join target on target.target_id = current_image_score.target_id and not target.is_injection
     inner join cutout on cutout.cutout_id = current_image_score.cutout_id
     left join phot_obj on phot_obj.target_id = current_image_score.target_id
-    left join image_candidate
-        on
-            image_candidate.target_id = current_image_score.target_id
-            and image_candidate.model_id = current_image_score.model_id
     left join accepted on accepted.target_id = current_image_score.target_id
     where
         not exists (
@@ -86,7 +96,7 @@ image_value as (
     select
         bin.cell_id,
         case bin.x_name
-            when 'lens_mag'
+            when 'total_mag'
                 then
                     case lower(bin.band)
                         when 'u' then image_found.mag_u
@@ -97,9 +107,6 @@ image_value as (
                         when 'y' then image_found.mag_y
                         when 'f814w' then image_found.mag_f814w
                     end
-            when 'lens_r_eff_arcsec' then image_found.r_eff_arcsec
-            when 'lens_sersic_n' then image_found.sersic_n
-            when 'lens_ellipticity' then image_found.ellipticity
             when 'z_lens' then image_found.z
         end as x
     from bin

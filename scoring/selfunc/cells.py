@@ -60,11 +60,13 @@ def _bin(edges: NDArray[np.float64], values: NDArray[np.float64]) -> NDArray[np.
     return np.where(inside, np.minimum(index, len(edges) - 2), -1)
 
 
-def planes(axes: Sequence[Parameter], bins: int, bins_line: int) -> list[Plane]:
-    """A plane for every pair of parameters, then a line for every parameter."""
+def planes(
+    axes: Sequence[Parameter], bins: int, bins_line: int, alone: Sequence[Parameter] = ()
+) -> list[Plane]:
+    """A plane for every pair of parameters, then a line for every parameter, also for those `alone`."""
     dummy = np.array([0.0, 1.0])
     out = [
         Plane(x, y, np.linspace(x.lo, x.hi, bins + 1), np.linspace(y.lo, y.hi, bins + 1))
         for x, y in itertools.combinations(axes, 2)
     ]
-    return out + [Plane(x, None, np.linspace(x.lo, x.hi, bins_line + 1), dummy) for x in axes]
+    return out + [Plane(x, None, np.linspace(x.lo, x.hi, bins_line + 1), dummy) for x in (*axes, *alone)]

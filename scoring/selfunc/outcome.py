@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from schema.engine import connect_engine, read_frame
 from schema.errors import UserError
-from scoring.selfunc.parameters import IMAGING, SPECTRAL
+from scoring.selfunc.parameters import IMAGING, SPECTRAL, TOTAL_MAG, total_mag
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -144,13 +144,16 @@ def read_outcomes(
     probability = frame["probability"].to_numpy(dtype=float)
     passed = frame["passed"].to_numpy(dtype=bool)
     n = len(frame)
+    values = {name: frame[name].to_numpy(dtype=float) for name in names}
+    if modality == "image":
+        values[TOTAL_MAG.name] = total_mag(values["lens_mag"], values["arc_mag"])
     band = _only(frame, "band", "have magnitudes in bands")
     instrument = _only(frame, "instrument", "are of instruments")
     with np.errstate(invalid="ignore"):
         at_threshold = probability >= threshold
     return Outcomes(
         frame["native_id"].to_numpy(),
-        {name: frame[name].to_numpy(dtype=float) for name in names},
+        values,
         frame["weight"].to_numpy(dtype=float) if "weight" in frame else np.ones(n),
         np.isfinite(probability),
         at_threshold if stage == "scored" else passed,

@@ -6,6 +6,9 @@ import math
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from schema.errors import UserError
 from scoring.light.instruments import Instrument
 
@@ -17,7 +20,7 @@ class Parameter:
     Attributes
     ----------
     name : str
-        Column of injection_lens, or of injection.
+        Column of injection_lens or of injection, or total_mag.
     label : str
         For plots, with the unit.
     lo, hi : float
@@ -60,6 +63,12 @@ SPECTRAL = (
 
 IMAGING = (*THESIS, *REDSHIFTS)
 
+TOTAL_MAG = Parameter("total_mag", "magnitude of lens and arcs BAND [mag]")
+"""What a catalogue lists of a lens: the blend. Candidates have this magnitude, not the lens's own.
+
+It is measured along a line alone: lens and arc magnitude fix it, and these have their planes.
+"""
+
 FIXED = {
     "lens_q": 1 / 1.8,
     "lens_phi_deg": 5.0,
@@ -76,6 +85,17 @@ FIXED = {
 LENS_FLUX_RATIO = {"g": 1.0, "r": 5.5, "i": 20.5}
 SOURCE_FLUX_RATIO = {"g": 1.0, "r": 1.6, "i": 2.6}
 """Fluxes over those in g (figure 4.2)."""
+
+
+def total_mag(lens_mag: NDArray[np.float64], arc_mag: NDArray[np.float64]) -> NDArray[np.float64]:
+    """AB magnitude of lens and arcs together, shape (n,); NaN where one of them is not known.
+
+    As scoring.inject writes it to phot_obj, also in bands that phot_obj has no column for.
+    """
+    per_mag = -0.4 * math.log(10)
+    with np.errstate(invalid="ignore"):
+        out: NDArray[np.float64] = np.logaddexp(per_mag * lens_mag, per_mag * arc_mag) / per_mag
+    return out
 
 
 def thesis_parameters(

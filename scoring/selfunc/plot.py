@@ -38,7 +38,8 @@ def draw(done: Measurement, path: Path) -> None:
     mpl.use("Agg")
     import matplotlib.pyplot as plt
 
-    names = [plane.x.name for plane, _ in done.planes if plane.y is None]
+    paired = {axis.name for plane, _ in done.planes if plane.y is not None for axis in (plane.x, plane.y)}
+    names = [p.x.name for p, _ in done.planes if p.y is None and p.x.name in paired]
     n = len(names)
     figure, axes = plt.subplots(n, n, figsize=(1.6 * n + 1.2, 1.6 * n + 0.6), squeeze=False)
     figure.subplots_adjust(left=0.085, right=0.95, bottom=0.095, top=0.985, wspace=0.09, hspace=0.09)
@@ -48,6 +49,8 @@ def draw(done: Measurement, path: Path) -> None:
             ax.set_visible(False)
     image = None
     for plane, found in done.planes:
+        if plane.x.name not in names:  # a line without planes has no place in a corner of pairs
+            continue
         i = names.index(plane.x.name)
         if plane.y is None:
             _line(axes[i][i], plane, found)

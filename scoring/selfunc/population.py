@@ -23,7 +23,7 @@ from scoring.selfunc.design import plane_acquisition, thin
 from scoring.selfunc.estimate import Shares, graded_shares, shares
 from scoring.selfunc.measure import VERSION, MeasureConfig, Measurement, finished
 from scoring.selfunc.outcome import Outcomes
-from scoring.selfunc.parameters import IMAGING, SPECTRAL, Parameter
+from scoring.selfunc.parameters import IMAGING, SPECTRAL, TOTAL_MAG, Parameter
 from scoring.selfunc.rounds import Say, Scorer, in_order, tag_selection, write_missing
 
 if TYPE_CHECKING:
@@ -65,10 +65,11 @@ def measure_rows(db: str | None, scorer: Scorer, config: MeasureConfig, say: Say
             f"{'' if len(axes) == 1 else 's'}, needed are two or more"
         )
     _enough(config, len(found))
-    grids = planes(axes, config.bins, config.bins_line)
+    alone = ranged((TOTAL_MAG,), found.values)
+    grids = planes(axes, config.bins, config.bins_line, alone)
     measured = [(p, _shares(p, found, np.zeros(len(found), dtype=np.int64), config)) for p in grids]
     n, k = len(found), int(_selected(found, config).sum())
-    note = {"axes": _ends(axes)}
+    note = {"axes": _ends((*axes, *alone))}
     return finished(scorer, config, found.instrument, found.band, measured, n, k, note, clock)
 
 
@@ -108,7 +109,8 @@ def measure_population(
     tags = [recipe.tag("lens")]
     first = _through(db, scorer, tags[0], n_first, clock, say)
     axes = ranged(IMAGING, first.values)
-    grids = planes(axes, config.bins, config.bins_line)
+    alone = ranged((TOTAL_MAG,), first.values)
+    grids = planes(axes, config.bins, config.bins_line, alone)
     found, stratum = first, np.zeros(n_first, dtype=np.int64)
     n_second = config.n - n_first
     if n_second > 0:
@@ -135,7 +137,7 @@ def measure_population(
         tags.append(tag)
     measured = [(p, _shares(p, found, stratum, config)) for p in grids]
     n, hit = len(found), int(_selected(found, config).sum())
-    note = {"axes": _ends(axes), "tags": tags}
+    note = {"axes": _ends((*axes, *alone)), "tags": tags}
     name = cutout_name(camera)
     return finished(scorer, config, name, camera.bands[k], measured, n, hit, note, clock)
 
@@ -240,7 +242,8 @@ def ranged(axes: tuple[Parameter, ...], values: dict[str, Array]) -> tuple[Param
     """The axes that vary, each between quantiles of the injected values."""
     out = []
     for axis in axes:
-        v = values[axis.name][np.isfinite(values[axis.name])]
+        v = values.get(axis.name, np.empty(0))
+        v = v[np.isfinite(v)]
         if len(v) < 2:
             continue
         lo, hi = np.quantile(v, ENDS)
