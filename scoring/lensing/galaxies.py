@@ -10,6 +10,7 @@ kcorrect's red template (Blanton & Roweis 2007 AJ 133, 734).
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
@@ -64,10 +65,14 @@ class Dice:
         """Shape (n,), true with the given chance."""
         return self.uniform(n) < chance
 
-    def table(self, n: int, at: Tensor, density: Tensor) -> Tensor:
-        """Shape (n,), drawn from a density given at nodes `at` by inverting its cumulative sum."""
-        cdf = torch.cat([density.new_zeros(1), torch.cumulative_trapezoid(density, at)])
+    def inverse(self, n: int, at: Tensor, cdf: Tensor) -> Tensor:
+        """Shape (n,), of a density whose integral is given at nodes `at`."""
         return interpolate(self.uniform(n) * float(cdf[-1]), cdf, at)
+
+
+def cumulative(at: Tensor, density: Tensor) -> Tensor:
+    """Integral of a density from the first node to each."""
+    return torch.cat([density.new_zeros(1), torch.cumulative_trapezoid(density, at)])
 
 
 def interpolate(x: Tensor, at: Tensor | tuple[float, ...], value: Tensor | tuple[float, ...]) -> Tensor:
@@ -132,11 +137,18 @@ def draw_deflectors(n: int, dice: Dice, low: float = SIGMA_RANGE[0]) -> tuple[Te
 
     Their numbers are Choi's function times comoving volume; an isothermal cross-section goes as sigma^4.
     """
-    sigma = torch.linspace(max(low, SIGMA_RANGE[0]), SIGMA_RANGE[1], 512, device=dice.device)
+    sigma, sigma_cdf, z, z_cdf = _deflector_tables(low, dice.device)
+    return dice.inverse(n, sigma, sigma_cdf), dice.inverse(n, z, z_cdf)
+
+
+@lru_cache(maxsize=256)
+def _deflector_tables(low: float, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Nodes and cumulative densities of velocity dispersion and of redshift."""
+    sigma = torch.linspace(max(low, SIGMA_RANGE[0]), SIGMA_RANGE[1], 512, device=device)
     x = sigma / SIGMA_STAR
-    z = torch.linspace(*Z_LENS_RANGE, 512, device=dice.device)
+    z = torch.linspace(*Z_LENS_RANGE, 512, device=device)
     volume = comoving_mpc(z) ** 2 / hubble(z)
-    return dice.table(n, sigma, x ** (ALPHA - 1) * torch.exp(-(x**BETA)) * x**4), dice.table(n, z, volume)
+    return sigma, cumulative(sigma, x ** (ALPHA - 1) * torch.exp(-(x**BETA)) * x**4), z, cumulative(z, volume)
 
 
 def early_types(sigma: Tensor, z: Tensor, dice: Dice) -> Light:
@@ -163,7 +175,46 @@ def early_types(sigma: Tensor, z: Tensor, dice: Dice) -> Light:
     )
 
 
-def field_galaxies(n: int, dice: Dice, low: float = MAG_I_RANGE[0], high: float = MAG_I_RANGE[1]) -> Light:
+class FieldDraw(NamedTuple):
+    """What chance says of galaxies of the field; what follows from it is made where it is asked for.
+
+    Few of many draws are seen as lensed: colours and shapes of the others would be most of the work.
+    """
+
+    mag_i: Tensor
+    z: Tensor
+    red: Tensor
+    size_dex: Tensor
+    n_red: Tensor
+    n_blue_dex: Tensor
+    q_red: Tensor
+    q_blue: Tensor
+    g_r: Tensor
+    r_i: Tensor
+    phi: Tensor
+
+    def take(self, index: Tensor) -> FieldDraw:
+        """Some of the galaxies."""
+        return FieldDraw(*(value[index] for value in self))
+
+    def r_eff(self) -> Tensor:
+        """Effective radius [arcsec], shape (n,)."""
+        return (10 ** (-0.42 - 0.10 * (self.mag_i - 23) + self.size_dex)).clamp(0.03, 5.0)
+
+    def light(self) -> Light:
+        """The galaxies."""
+        g_r = torch.where(
+            self.red, interpolate(self.z, Z_NODES, RED_G_R), interpolate(self.z, BLUE_Z, BLUE_G_R)
+        )
+        r_i = torch.where(
+            self.red, interpolate(self.z, Z_NODES, RED_R_I), interpolate(self.z, BLUE_Z, BLUE_R_I)
+        )
+        index = torch.where(self.red, self.n_red, 10**self.n_blue_dex).clamp(0.5, 6.0)
+        q = torch.where(self.red, self.q_red, self.q_blue).clamp(0.2, 1.0)
+        return Light(self.mag_i, g_r + self.g_r, r_i + self.r_i, self.r_eff(), index, q, self.phi, self.z)
+
+
+def draw_field(n: int, dice: Dice, low: float = MAG_I_RANGE[0], high: float = MAG_I_RANGE[1]) -> FieldDraw:
     """Galaxies of the field by their counts in i: mostly small, blue discs.
 
     Redshifts: ``p(z | i) ~ z^2 exp(-z/z0)``, ``z0 = 0.0417 i - 0.744`` (LSST Science Book 3.7.2). Half-light
@@ -177,12 +228,13 @@ def field_galaxies(n: int, dice: Dice, low: float = MAG_I_RANGE[0], high: float 
     gamma = -torch.log(torch.stack([dice.uniform(n).clamp_min(1e-7) for _ in range(3)])).sum(0)
     z = (z0.clamp_min(0.02) * gamma).clamp(0.05, 4.0)
     red = dice.below(n, 0.15) & (z < 1.2)
-    g_r = torch.where(red, interpolate(z, Z_NODES, RED_G_R), interpolate(z, BLUE_Z, BLUE_G_R))
-    r_i = torch.where(red, interpolate(z, Z_NODES, RED_R_I), interpolate(z, BLUE_Z, BLUE_R_I))
-    size = 10 ** (-0.42 - 0.10 * (mag_i - 23) + dice.normal(n, 0.0, 0.18))
-    index = torch.where(red, dice.normal(n, 3.5, 0.8), 10 ** dice.normal(n, 0.05, 0.15)).clamp(0.5, 6.0)
-    q = torch.where(red, dice.normal(n, 0.75, 0.15), dice.uniform(n, 0.2, 1.0)).clamp(0.2, 1.0)
-    return Light(
-        mag_i, g_r + dice.normal(n, 0.0, 0.15), r_i + dice.normal(n, 0.0, 0.10), size.clamp(0.03, 5.0), index,
-        q, dice.angle(n), z,
+    return FieldDraw(
+        mag_i, z, red, dice.normal(n, 0.0, 0.18), dice.normal(n, 3.5, 0.8), dice.normal(n, 0.05, 0.15),
+        dice.normal(n, 0.75, 0.15), dice.uniform(n, 0.2, 1.0), dice.normal(n, 0.0, 0.15),
+        dice.normal(n, 0.0, 0.10), dice.angle(n),
     )  # fmt: skip
+
+
+def field_galaxies(n: int, dice: Dice, low: float = MAG_I_RANGE[0], high: float = MAG_I_RANGE[1]) -> Light:
+    """Light of `draw_field`."""
+    return draw_field(n, dice, low, high).light()

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from schema.errors import UserError
-from scoring.lensing.cosmology import comoving_mpc, sis_einstein_radius
-from scoring.lensing.galaxies import Z_LENS_RANGE, Dice, Light, draw_deflectors, early_types, field_galaxies
+from scoring.lensing.cosmology import behind, sis_einstein_radius, sis_radius
+from scoring.lensing.galaxies import Z_LENS_RANGE, Dice, Light, draw_deflectors, draw_field, early_types
 from scoring.lensing.scene import LensScene
 from scoring.light.instruments import HSC_WIDE, Instrument
 from scoring.light.sersic import sersic
@@ -98,18 +98,22 @@ def _draw_seen(n: int, dice: Dice, instrument: Instrument) -> _Seen:
     low = math.sqrt(MIN_SEPARATION * seeing / unit)  # below it no Einstein radius is large enough
     for _ in range(MAX_ROUNDS):
         sigma, z = draw_deflectors(batch, dice, low)
-        source = field_galaxies(batch, dice)
-        theta_e = sis_einstein_radius(sigma, z, source.z)
+        field = draw_field(batch, dice)
+        ratio = behind(z, field.z)  # D_ls / D_s
+        theta_e = sis_radius(sigma, ratio)
         bx, by = dice.disc(batch)  # even inside the Einstein radius: condition (1), multiply imaged
-        beta2 = (bx**2 + by**2) * theta_e**2
-        magnification = 2 * theta_e / torch.sqrt(beta2 + 0.5 * source.r_eff**2 + 1e-12)
-        behind = (1 - comoving_mpc(z) / comoving_mpc(source.z)).clamp_min(0.0)  # D_ls / D_s
-        seen = dice.below(batch, behind**2)  # the rest of the cross-section, sigma^4 being drawn already
-        seen &= theta_e**2 > source.r_eff**2 + (seeing / 2) ** 2  # (2), images apart
+        seen = dice.below(batch, ratio**2)  # the rest of the cross-section, sigma^4 being drawn already
         seen &= theta_e > MIN_SEPARATION * seeing
-        seen &= (magnification * source.r_eff > seeing) & (magnification > MIN_MAGNIFICATION)  # (3), an arc
         index = seen.nonzero()[:, 0]
-        lens, source = early_types(sigma[index], z[index], dice), source.take(index)
+        sigma, z, theta_e, bx, by = (value[index] for value in (sigma, z, theta_e, bx, by))
+        field = field.take(index)
+        r_eff = field.r_eff()
+        beta2 = (bx**2 + by**2) * theta_e**2
+        magnification = 2 * theta_e / torch.sqrt(beta2 + 0.5 * r_eff**2 + 1e-12)
+        seen = theta_e**2 > r_eff**2 + (seeing / 2) ** 2  # (2), images apart
+        seen &= (magnification * r_eff > seeing) & (magnification > MIN_MAGNIFICATION)  # (3), an arc
+        index = seen.nonzero()[:, 0]
+        lens, source = early_types(sigma[index], z[index], dice), field.take(index).light()
         x, y, theta_e = bx[index] * theta_e[index], by[index] * theta_e[index], theta_e[index]
         bright = _arc_snr(lens, source, theta_e, magnification[index], instrument) > MIN_SNR  # (4)
         kept.append(tuple(value[bright] for value in (theta_e, x, y, *lens, *source)))
