@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etl.checks import Fault
-from etl.image_header import Sky, tan_sky
+from etl.image_header import Sky, tan_sky, tangent
 
 MIN_PIXELS = 200
 THRESHOLD_SIGMA = 1.5
@@ -200,9 +200,7 @@ def corner(at: float, side: int) -> int:
 
 def source_sky(sky: Sky, x: float, y: float) -> tuple[float, float]:
     """Right ascension and declination of a pixel, counted from 0 [deg]."""
-    dx, dy = x + 1.0 - sky.crpix[0], y + 1.0 - sky.crpix[1]
-    cd = sky.cd
-    return tan_sky(cd[0] * dx + cd[1] * dy, cd[2] * dx + cd[3] * dy, *sky.crval)
+    return tan_sky(*tangent(sky.cd, sky.crpix, x + 1.0, y + 1.0), *sky.crval)
 
 
 def position_angle(sky: Sky, theta: float) -> float:

@@ -42,6 +42,7 @@ from etl.image_header import (
     instrument_of,
     number,
     sky_of,
+    tan_orientation,
     text,
     zeropoint_of,
 )
@@ -213,6 +214,9 @@ class _CutoutMaker:
             instrument=self.instrument,
             unit=self.unit,
             pixscale=self.sky.pixscale_arcsec * DOWNSAMPLE,
+            orientation=tan_orientation(
+                self.sky.cd, self.sky.crpix, self.sky.crval, source.x + 1.0, source.y + 1.0
+            ),
             zeropoint=[zero],
             exposure_s=[self.exposure],
             noise=[source.noise / DOWNSAMPLE],

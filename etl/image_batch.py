@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from etl.batch import now, reject_row, source_file_id
 from etl.checks import Note
+from etl.image_header import Orientation
 from schema.ids import hashed_id
 from schema.image_shards import percentile_stamp, pixel_hashes, write_image_shard
 from schema.normalise import histogram_match
@@ -63,6 +64,7 @@ class Cutout:
     saturate: list[float | None] = field(default_factory=list)
     psf: list[str | None] = field(default_factory=list)
     psf_fwhm_arcsec: float | None = None
+    orientation: Orientation | None = None
     mask: NDArray[np.bool_] | None = None
     is_injection: bool = False
     is_lens: bool | None = None
@@ -199,6 +201,8 @@ def _add(
             "ny": one.image.shape[1],
             "nx": one.image.shape[2],
             "pixscale_arcsec": one.pixscale,
+            "orientat_deg": one.orientation.orientat_deg if one.orientation else None,
+            "sky_parity": one.orientation.parity if one.orientation else 0,
             "unit": one.unit,
             "zeropoint": _by_band(one.bands, one.zeropoint),
             "exposure_s": _by_band(one.bands, one.exposure_s),

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from etl.checks import Fault, Note
 from etl.fits_fast import Buffer
 from etl.image_fits import open_images, read_fits
-from etl.image_header import number
+from etl.image_header import number, orientation_of
 from etl.image_names import Name, canonical_band, is_space_band
 from etl.image_planes import ImageFile, Plane, check_side, typical_noise
 
@@ -115,11 +115,13 @@ def _read_hdf5(path: str, buf: Buffer, name: Name) -> ImageFile:
     seconds = exposure[np.isfinite(exposure) & (exposure > 0)]
     matrix = np.asarray(values.get("transform_pix2angle", np.zeros((2, 2))), dtype=np.float64)
     scale = float(np.sqrt(abs(np.linalg.det(matrix)))) if matrix.shape == (2, 2) else 0.0
+    # how right ascension (times cos dec) and declination grow along x and y
+    lies = orientation_of(*matrix.ravel().tolist()) if scale > 0 else None
     noise = number(float(np.asarray(values.get("background_rms", np.nan)).mean()))
     plane = Plane(
         path, "image_data", name.band, pixels.astype(np.float32), None, None,
         float(np.median(seconds)) if seconds.size else None, noise, None, scale or None, None,
-        _hst_instrument(name.band, scale),
+        _hst_instrument(name.band, scale), lies,
     )  # fmt: skip
     return ImageFile([plane], kind="image_h5")
 

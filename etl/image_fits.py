@@ -20,6 +20,7 @@ from etl.image_header import (
     instrument_of,
     is_line_map,
     number,
+    orientation_at,
     sky_of,
     text,
     zeropoint_of,
@@ -142,7 +143,7 @@ def _planes(path: str, index: int, get: Get, pixels: NDArray[Any]) -> Iterator[P
             path, f"{index}" if len(cube) == 1 else f"{index}[{k}]", band, plane.astype(np.float32), unit,
             zeropoint_of(get), exposure if exposure and exposure > 0 else None, None,
             saturate if saturate and saturate > 0 else None, sky.pixscale_arcsec if sky else None, sky,
-            instrument_of(get),
+            instrument_of(get), sky.orientation if sky and not sky.is_stand_in else None,
         )  # fmt: skip
 
 
@@ -167,6 +168,12 @@ def _slow_sky(get: Get, ny: int, nx: int) -> Sky | None:
         at = wcs.pixel_to_world((nx - 1) / 2.0, (ny - 1) / 2.0).icrs
         scale = 3600.0 * float(np.sqrt(abs(np.linalg.det(wcs.pixel_scale_matrix))))
         ra, dec = float(at.ra.deg), float(at.dec.deg)
+
+        def sky(x: float, y: float) -> tuple[float, float]:
+            there = wcs.pixel_to_world(x, y).icrs
+            return float(there.ra.deg), float(there.dec.deg)
+
+        orientation = orientation_at(sky, (nx - 1) / 2.0, (ny - 1) / 2.0)
     except Exception:  # whatever astropy finds wrong, there are no usable coordinates
         return None
     if not (np.isfinite(ra) and np.isfinite(dec) and scale > 0):
@@ -174,7 +181,7 @@ def _slow_sky(get: Get, ny: int, nx: int) -> Sky | None:
     crpix = (float(wcs.wcs.crpix[0]), float(wcs.wcs.crpix[1]))
     crval = (float(wcs.wcs.crval[0]), float(wcs.wcs.crval[1]))
     m = wcs.pixel_scale_matrix
-    return Sky(ra, dec, scale, crpix, crval, (m[0, 0], m[0, 1], m[1, 0], m[1, 1]))
+    return Sky(ra, dec, scale, crpix, crval, (m[0, 0], m[0, 1], m[1, 0], m[1, 1]), orientation)
 
 
 def image_sides(path: str) -> list[tuple[int, int]]:

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from etl.image_names import canonical_band
 
@@ -29,9 +29,27 @@ PIXSCALES = {
 """Pixel scales in which images of an instrument come, drizzled or not [arcsec]."""
 
 
+class Orientation(NamedTuple):
+    """How an image lies on the sky, rows counted upwards.
+
+    Attributes
+    ----------
+    orientat_deg : position angle of the +y axis, east of north [deg, 0 to 360), as HST's card ORIENTAT
+    parity : 1 where east is a quarter turn counter-clockwise from north, as on the sky; -1 where mirrored
+    """
+
+    orientat_deg: float
+    parity: int
+
+    def differs(self, other: Orientation, deg: float = 1.0) -> bool:
+        """Whether another image is mirrored against this one, or turned by more than some degrees."""
+        turned = (other.orientat_deg - self.orientat_deg + 180.0) % 360.0 - 180.0
+        return self.parity != other.parity or abs(turned) > deg
+
+
 @dataclass(frozen=True)
 class Sky:
-    """Middle of an image on the sky, its pixel scale, and the header's world coordinates."""
+    """Middle of an image on the sky, its pixel scale and orientation, and the header's coordinates."""
 
     ra_deg: float
     dec_deg: float
@@ -39,6 +57,7 @@ class Sky:
     crpix: tuple[float, float]
     crval: tuple[float, float]
     cd: tuple[float, float, float, float]
+    orientation: Orientation
 
     @property
     def is_stand_in(self) -> bool:
@@ -162,10 +181,43 @@ def sky_of(get: Get, ny: int, nx: int) -> Sky | None:
     if None in crpix or None in crval or cd is None:
         return None
     (p1, p2), (v1, v2) = (tuple(float(x or 0.0) for x in pair) for pair in (crpix, crval))
-    dx, dy = (nx + 1) / 2.0 - p1, (ny + 1) / 2.0 - p2
-    ra, dec = tan_sky(cd[0] * dx + cd[1] * dy, cd[2] * dx + cd[3] * dy, v1, v2)
+    x, y = (nx + 1) / 2.0, (ny + 1) / 2.0
+    ra, dec = tan_sky(*tangent(cd, (p1, p2), x, y), v1, v2)
     scale = 3600.0 * math.sqrt(abs(cd[0] * cd[3] - cd[1] * cd[2]))
-    return Sky(ra, dec, scale, (p1, p2), (v1, v2), cd)
+    return Sky(ra, dec, scale, (p1, p2), (v1, v2), cd, tan_orientation(cd, (p1, p2), (v1, v2), x, y))
+
+
+Four = tuple[float, float, float, float]
+Two = tuple[float, float]
+
+
+def tangent(cd: Four, crpix: Two, x: float, y: float) -> Two:
+    """Point of the tangent plane of a pixel, counted from 1 [deg]."""
+    dx, dy = x - crpix[0], y - crpix[1]
+    return cd[0] * dx + cd[1] * dy, cd[2] * dx + cd[3] * dy
+
+
+def tan_orientation(cd: Four, crpix: Two, crval: Two, x: float, y: float) -> Orientation:
+    """Orientation at a pixel, counted from 1, of an image in gnomonic projection: by where north is there."""
+    return orientation_at(lambda x, y: tan_sky(*tangent(cd, crpix, x, y), *crval), x, y)
+
+
+def orientation_at(sky: Callable[[float, float], Two], x: float, y: float) -> Orientation:
+    """Orientation at a pixel by the sky positions [deg] of points half a pixel around it."""
+    dec = sky(x, y)[1]
+
+    def step(dx: float, dy: float) -> Two:
+        (ra1, dec1), (ra2, dec2) = sky(x - dx, y - dy), sky(x + dx, y + dy)
+        return ((ra2 - ra1 + 180.0) % 360.0 - 180.0) * math.cos(math.radians(dec)), dec2 - dec1
+
+    (east_x, north_x), (east_y, north_y) = step(0.5, 0.0), step(0.0, 0.5)
+    return orientation_of(east_x, east_y, north_x, north_y)
+
+
+def orientation_of(east_x: float, east_y: float, north_x: float, north_y: float) -> Orientation:
+    """Orientation by how east (right ascension times cos dec) and north grow along x and y."""
+    angle = math.degrees(math.atan2(east_y, north_y)) % 360.0
+    return Orientation(angle, 1 if east_x * north_y - east_y * north_x < 0.0 else -1)
 
 
 def tan_sky(xi_deg: float, eta_deg: float, ra0_deg: float, dec0_deg: float) -> tuple[float, float]:

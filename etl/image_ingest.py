@@ -145,7 +145,7 @@ class ImageIngest:
         self._count(ImageBatch(files=done.files, rejects=done.rejects, unchanged=done.unchanged, n_files=1))
 
     def _forget_curable(self) -> None:
-        """Have files read again that lacked what is there now: bands, a position, or a better one."""
+        """Have files read again that lacked what is there now: bands, orientation, position, a better one."""
         cures = [
             "r.reason_code = 'no_position' and ("
             "exists (select 1 from target t where t.native_id = r.native_id) or "
@@ -158,6 +158,13 @@ class ImageIngest:
             for cure in cures:
                 query = sa.text(f"select r.path from reject r where r.fatal and {cure}")
                 self.known.forget(conn.execute(query).scalars().all())
+            # cutouts of before there was a column for how they lie on the sky
+            query = sa.text(
+                "select f.path from source_file f where exists (select 1 from cutout c where "
+                "c.source_file_id = f.source_file_id and c.sky_parity is null) and not exists "
+                "(select 1 from reject r where r.source_file_id = f.source_file_id and r.fatal)"
+            )
+            self.known.forget(conn.execute(query).scalars().all())
             query = sa.text("select path, native_id from reject where reason_code = 'coarse_position'")
             coarse = conn.execute(query).all()
             self.known.forget(

@@ -30,6 +30,12 @@ def mismatch(a: Plane, b: Plane) -> str | None:
     apart = separation(a.sky.ra_deg, a.sky.dec_deg, b.sky.ra_deg, b.sky.dec_deg)
     if apart > 0.5 * scale:
         return f"lies {apart:.2f} arcsec away from the others, more than half a pixel"
+    if a.orientation is not None and b.orientation is not None and a.orientation.differs(b.orientation):
+        mirrored = "" if a.orientation.parity == b.orientation.parity else ", mirrored"
+        return (
+            f"has its y axis at {b.orientation.orientat_deg:.1f} deg east of north, the others at "
+            f"{a.orientation.orientat_deg:.1f}{mirrored}"
+        )
     return None
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etl.checks import Fault, Note
-from etl.image_header import Sky
+from etl.image_header import Orientation, Sky
 
 MAX_SIDE = 4096
 """Largest side of an image that is taken for a cutout [pixel]; above it, it is a tile."""
@@ -31,6 +31,7 @@ class Plane:
     pixscale: float | None = None
     sky: Sky | None = None
     instrument: str | None = None
+    orientation: Orientation | None = None
 
 
 @dataclass

@@ -196,6 +196,7 @@ class _GroupReader:
             instrument=instrument,
             unit=", ".join(dict.fromkeys(p.unit for p in planes if p.unit)) or None,
             pixscale=next((p.pixscale for p in planes if p.pixscale), None),
+            orientation=next((p.orientation for p in planes if p.orientation), None),
             zeropoint=[p.zeropoint for p in planes],
             exposure_s=[p.exposure_s for p in planes],
             noise=[

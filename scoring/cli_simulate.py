@@ -105,6 +105,12 @@ def _report(result: dict[str, object]) -> None:
             f"names: {result['tag']}-*",
             markup=False,
         )
+        if result["n_by_pixels"]:
+            console.out.print(
+                f"  {result['n_by_pixels']:,} have their mass along the light as measured on the pixels, as "
+                "how these cutouts lie on the sky is unknown; ingest their files again: that may tell",
+                markup=False,
+            )
         for reason, count in refused.items():
             console.out.print(f"  refused {count:,}: {REASONS[reason]}", markup=False)
         return

@@ -41,11 +41,19 @@ def one(db: str, sql: str) -> Any:
     return next(iter(rows(db, sql)[0].values()))
 
 
-def add_hosts(db: str, changes: list[dict[str, Any]], ny: int = 60, nx: int = 64) -> np.ndarray:
-    """Galaxies of a survey, one for each dict of changes to its cutout row; returns their pixels."""
+def add_hosts(
+    db: str, changes: list[dict[str, Any]], ny: int = 60, nx: int = 64, phi_deg: float | None = None
+) -> np.ndarray:
+    """Galaxies of a survey, one for each dict of changes to its cutout row; returns their pixels.
+
+    They are round, or long along an angle from +x towards +y.
+    """
     rng = np.random.default_rng(6)
     y, x = np.mgrid[:ny, :nx]
-    r2 = (x - (nx - 1) / 2) ** 2 + (y - (ny - 1) / 2) ** 2
+    dx, dy = x - (nx - 1) / 2, y - (ny - 1) / 2
+    a = np.radians(phi_deg or 0.0)
+    along, across = dx * np.cos(a) + dy * np.sin(a), dy * np.cos(a) - dx * np.sin(a)
+    r2 = dx**2 + dy**2 if phi_deg is None else along**2 / 1.6 + across**2 * 1.6
     n = len(changes)
     image = (200 * np.exp(-r2 / 18) + rng.normal(0, 0.3, (n, 3, ny, nx))).astype(np.float32)
     image[:, :, 5, 7] = np.nan
@@ -58,7 +66,7 @@ def add_hosts(db: str, changes: list[dict[str, Any]], ny: int = 60, nx: int = 64
     plain = {
         "instrument": "hsc", "bands": "g,r,i", "ny": ny, "nx": nx, "pixscale_arcsec": 0.168,
         "zeropoint": ZERO, "noise": NOISE, "psf_fwhm_arcsec": 0.7, "frac_good": 0.99, "is_primary": True,
-        "shard_id": 1,
+        "shard_id": 1, "orientat_deg": 0.0, "sky_parity": 1,
     }  # fmt: skip
     with connect_engine(db).begin() as conn:
         upsert_rows(conn, image_shard, [shard], ["shard_id"])
@@ -135,12 +143,103 @@ def test_arcs_are_added_to_the_host_and_nothing_else(db: str) -> None:
     assert inject_onto(db, "all", seed=4).refused == {"injection": 5}
 
 
+def angles(db: str) -> dict[str, float]:
+    found = rows(
+        db,
+        "select h.native_id, l.lens_phi_deg from injection_lens l join injection i using (target_id) "
+        "join target h on h.target_id = i.host_target_id",
+    )
+    return {r["native_id"]: r["lens_phi_deg"] for r in found}
+
+
+def test_position_angles_are_turned_from_the_sky_into_the_pixels(db: str) -> None:
+    lies = [(0.0, 1), (0.0, -1), (284.0, 1), (75.0, -1)]
+    add_hosts(db, [{"orientat_deg": angle, "sky_parity": parity} for angle, parity in lies])
+    assert inject_onto(db, "hosts", seed=3).n_by_pixels == 0
+    found = angles(db)
+    # 30 degrees east of north; +y is `angle` east of north, and east is to its left where parity is 1
+    expected = [120.0, 60.0, (90 + 30 - 284.0) % 180, (90 - (30 - 75.0)) % 180]
+    assert [found[f"g{k}"] for k in range(4)] == pytest.approx(expected, abs=1e-3)
+    made = rows(
+        db,
+        "select c.orientat_deg, c.sky_parity, p.pa_deg from cutout c join target t using (target_id) "
+        "join phot_obj p using (target_id) join injection i using (target_id) "
+        "join target h on h.target_id = i.host_target_id order by h.native_id",
+    )
+    # the catalogue's angle stays the host's on the sky, and the injection lies as its host does
+    assert [(r["orientat_deg"], r["sky_parity"], r["pa_deg"]) for r in made] == [(*x, 30.0) for x in lies]
+
+
+def test_where_the_cutout_lies_unknown_the_mass_follows_the_light_in_the_pixels(db: str) -> None:
+    from lensmine import app
+
+    unknown = {"orientat_deg": None, "sky_parity": 0}
+    add_hosts(db, [unknown, {"orientat_deg": None, "sky_parity": None}, {}], phi_deg=70.0)
+    run = CliRunner().invoke(
+        app, ["simulate", "lenses", "--onto", "hosts", "--db", db], env={"COLUMNS": "300"}
+    )
+    found = angles(db)
+    assert [found["g0"], found["g1"]] == pytest.approx([70.0, 70.0], abs=3.0)
+    assert found["g2"] == pytest.approx(120.0, abs=1e-3)
+    assert "2 have their mass along the light as measured on the pixels" in " ".join(run.stdout.split())
+
+
+def test_an_injection_does_not_depend_on_what_else_is_selected(tmp_path: Path) -> None:
+    """All hosts at once, or a few first; one injection a host, or several."""
+    files = [str(tmp_path / name) for name in ("once.duckdb", "steps.duckdb")]
+    for file in files:
+        upgrade(file)
+        add_hosts(file, [{}] * 7 + [{"pixscale_arcsec": 0.2}] * 2)
+    inject_onto(files[0], "hosts", seed=3, per_host=2)
+    for limit, per_host in ((1, 1), (3, 1), (4, 2), (None, 2)):
+        inject_onto(files[1], "hosts", seed=3, limit=limit, per_host=per_host)
+    found = [
+        rows(f, "select t.native_id, c.content_hash from cutout c join target t using (target_id) order by 1")
+        for f in files
+    ]
+    assert len(found[0]) == 9 + 18
+    assert found[0] == found[1]
+
+
+def test_a_real_turned_frame_of_hst(db: str, data_dir: Path) -> None:
+    """The angle of the mass in the pixels is that of a step on the sky along the catalogue's, by astropy."""
+    from astropy import units
+    from astropy.io import fits
+    from astropy.wcs import WCS
+
+    from etl.image_ingest import ingest_images
+
+    path = data_dir / "imaging" / "phdenzel__slacs-match" / "198x198" / "SDSSJ0737+3216.fits"
+    if not path.is_file():
+        pytest.skip(f"no {path.name} in {data_dir}")
+    ingest_images("hst", [str(path)], db)
+    with fits.open(path) as hdus:
+        head = next(h.header for h in hdus if h.header.get("NAXIS") == 2)
+    wcs, (x0, y0) = WCS(head), ((head["NAXIS1"] - 1) / 2, (head["NAXIS2"] - 1) / 2)
+    step = wcs.pixel_to_world(x0, y0).directional_offset_by(103.0 * units.deg, 1.0 * units.arcsec)
+    x, y = wcs.world_to_pixel(step)
+    with connect_engine(db).begin() as conn:
+        host = conn.execute(sa.select(target.c.target_id)).scalar_one()
+        phot = {"target_id": host, "mag_f814w": 17.9, "axis_ratio": 0.7, "pa_deg": 103.0, "z_spec": 0.32}
+        upsert_rows(conn, phot_obj, [phot], ["target_id"])
+        conn.execute(cutout.update().values(psf_fwhm_arcsec=0.1, psf_path=None, unit="electrons/s"))
+        exposure = {"F814W": 2000.0}
+        conn.execute(cutout.update().values(exposure_s=exposure))
+    add_selection(db, "slacs", "survey = 'hst'")
+    done = inject_onto(db, "slacs", zero_point=25.9)
+    assert (done.n_lenses, done.n_by_pixels) == (1, 0)
+    phi = np.degrees(np.arctan2(y - y0, x - x0)) % 180
+    assert one(db, "select lens_phi_deg from injection_lens") == pytest.approx(phi, abs=0.05)
+    assert phi != pytest.approx((103.0 + 90) % 180, abs=20), "as it would be with north up"
+
+
 def test_photon_noise_is_that_of_the_arcs() -> None:
     drawn = draw_population(1, torch.Generator().manual_seed(2))
     scene = drawn.scene
     host = np.zeros((200, 3, 64, 64), dtype=np.float32)
     many = type(scene).cat([scene] * 200)
-    image, *_ = add_arcs(host, many, HSC_WIDE, gaussian_psf(4.0), torch.Generator().manual_seed(1))
+    chances = [torch.Generator().manual_seed(i) for i in range(200)]
+    image, *_ = add_arcs(host, many, HSC_WIDE, gaussian_psf(4.0), chances)
     mean, var = image[:, 2].mean(0), image[:, 2].var(0)
     bright = mean > np.quantile(mean, 0.97)
     ratio = var[bright] / (mean[bright] / HSC_WIDE.gain[2])

@@ -110,6 +110,20 @@ cutout = sa.Table(
     col("ny", sa.Integer, "Height.", unit="pixel", ucd="meta.number"),
     col("nx", sa.Integer, "Width.", unit="pixel", ucd="meta.number"),
     col("pixscale_arcsec", sa.Double, "Width of a pixel.", unit="arcsec", ucd="phys.angSize;instr.pixel"),
+    col(
+        "orientat_deg",
+        sa.Double,
+        "Position angle of the +y axis of the pixels, east of north, as HST's ORIENTAT; null where unknown.",
+        unit="deg",
+        ucd="pos.posAng;obs.image",
+    ),
+    col(
+        "sky_parity",
+        sa.Integer,
+        "1: with rows upwards east is counter-clockwise of north, as on the sky; -1: mirrored; 0: the file "
+        "does not say; null: ingested before this was kept, and found out when it is ingested again.",
+        ucd="meta.code;obs.image",
+    ),
     col("unit", sa.Text, "Unit of the pixels, as the file gives it.", ucd="meta.unit"),
     col(
         "zeropoint",
@@ -201,9 +215,16 @@ injection_lens = sa.Table(
     key("target_id", "Simulated target.", ref="target.target_id"),
     col("theta_e_arcsec", sa.Double, "Einstein radius.", unit="arcsec", ucd="phys.angSize"),
     col("lens_q", sa.Double, "Axis ratio of the lens's mass.", ucd="src.morph"),
-    col("lens_phi_deg", sa.Double, "Position angle of the mass.", unit="deg", ucd="pos.posAng"),
-    col("gamma1", sa.Double, "External shear, first component.", ucd="phys"),
-    col("gamma2", sa.Double, "External shear, second component.", ucd="phys"),
+    col(
+        "lens_phi_deg",
+        sa.Double,
+        "Angle of the mass in the pixels, from +x towards +y; east of north it is cutout.orientat_deg + "
+        "sky_parity * (lens_phi_deg - 90).",
+        unit="deg",
+        ucd="pos.posAng",
+    ),
+    col("gamma1", sa.Double, "External shear along x and y of the pixels.", ucd="phys"),
+    col("gamma2", sa.Double, "External shear along the diagonals of the pixels.", ucd="phys"),
     col("band", sa.Text, "Band that the magnitudes are in.", ucd="instr.bandpass"),
     col("lens_mag", sa.Double, "AB magnitude of the lens galaxy.", unit="mag", ucd="phot.mag"),
     col("lens_r_eff_arcsec", sa.Double, "Effective radius of the lens.", unit="arcsec", ucd="phys.angSize"),
@@ -212,14 +233,32 @@ injection_lens = sa.Table(
     col("source_mag", sa.Double, "AB magnitude of the source, not lensed.", unit="mag", ucd="phot.mag"),
     col("arc_mag", sa.Double, "AB magnitude of the lensed images together.", unit="mag", ucd="phot.mag"),
     col("magnification", sa.Double, "Flux of the lensed images over that of the source.", ucd="arith.factor"),
-    col("source_x_arcsec", sa.Double, "Offset of the source, x.", unit="arcsec", ucd="pos.cartesian.x"),
-    col("source_y_arcsec", sa.Double, "Offset of the source, y.", unit="arcsec", ucd="pos.cartesian.y"),
+    col(
+        "source_x_arcsec",
+        sa.Double,
+        "Offset of the source along x of the pixels.",
+        unit="arcsec",
+        ucd="pos.cartesian.x",
+    ),
+    col(
+        "source_y_arcsec",
+        sa.Double,
+        "Offset of the source along y of the pixels.",
+        unit="arcsec",
+        ucd="pos.cartesian.y",
+    ),
     col(
         "source_r_eff_arcsec", sa.Double, "Effective radius of the source.", unit="arcsec", ucd="phys.angSize"
     ),
     col("source_sersic_n", sa.Double, "Sersic index of the source.", ucd="src.morph.param"),
     col("source_q", sa.Double, "Axis ratio of the source.", ucd="src.morph"),
-    col("source_phi_deg", sa.Double, "Position angle of the source.", unit="deg", ucd="pos.posAng"),
+    col(
+        "source_phi_deg",
+        sa.Double,
+        "Angle of the source in the pixels, from +x towards +y, as lens_phi_deg.",
+        unit="deg",
+        ucd="pos.posAng",
+    ),
     col("arc_snr", sa.Double, "S/N of the lensed images over all pixels of the band.", ucd="stat.snr"),
     col(
         "weight",

@@ -11,7 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from schema.engine import connect_engine
@@ -57,6 +59,8 @@ class Host:
     shard: str
     shard_row: int
     phot: dict[str, float | None]
+    orientat_deg: float | None = None
+    sky_parity: int | None = None
 
 
 @dataclass
@@ -128,6 +132,8 @@ def find_hosts(
                 row["shard"],
                 row["shard_row"],
                 {name: row[name] for name in (*PHOT, *SHAPE)},
+                row["orientat_deg"],
+                row["sky_parity"],
             )
         )
     if not groups:
@@ -136,13 +142,18 @@ def find_hosts(
     return list(groups.values()), refused
 
 
+def column_of(hosts: list[Host], name: str) -> NDArray[np.float64]:
+    """A column of phot_obj of some hosts, shape (n,); NaN where it is not known."""
+    return np.array([np.nan if (v := h.phot[name]) is None else v for h in hosts], dtype=np.float64)
+
+
 def _rows(db: str | None, where: str) -> Iterator[dict[str, Any]]:
     phot = ", ".join(f"chosen.{name}" for name in (*PHOT, *SHAPE))
     sql = f"""
         select chosen.target_id, chosen.native_id, chosen.ra_deg, chosen.dec_deg, chosen.is_injection, {phot},
             image_shard.name as shard, cutout.shard_row, cutout.instrument, cutout.bands, cutout.ny,
             cutout.nx, cutout.pixscale_arcsec, cutout.unit, cutout.zeropoint, cutout.exposure_s, cutout.noise,
-            cutout.psf_path, cutout.psf_fwhm_arcsec, cutout.frac_good
+            cutout.psf_path, cutout.psf_fwhm_arcsec, cutout.frac_good, cutout.orientat_deg, cutout.sky_parity
         from (select * from {VIEW} where {where}) as chosen
         inner join cutout on cutout.cutout_id = chosen.cutout_id
         inner join image_shard on image_shard.shard_id = cutout.shard_id

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -18,24 +18,30 @@ from schema.errors import UserError
 from schema.ids import hashed_id
 from schema.image_shards import ImageShard
 from scoring.inject.batch import Batch, generator, lens_columns
-from scoring.inject.hosts import Host, HostGroup, find_hosts
+from scoring.inject.hosts import Host, HostGroup, column_of, find_hosts
+from scoring.inject.orientation import follow
 from scoring.inject.rows import existing, write_batch
 from scoring.inject.setup import BATCH
-from scoring.lensing.priors import draw_population
+from scoring.lensing.priors import Population, draw_population
 from scoring.lensing.scene import LensScene, render
 from scoring.light.instruments import Instrument
 from scoring.selection import checked_selection
 
-VERSION = "onto-1"
+VERSION = "onto-2"
 
 
 @dataclass
 class Injected:
-    """What a call wrote, and which cutouts it refused for which reason."""
+    """What a call wrote, and which cutouts it refused for which reason.
+
+    `n_by_pixels` of the lenses have their mass along the light as the pixels show it: the catalogue knows
+    its position angle, but nobody how the cutout lies on the sky.
+    """
 
     tag: str
     n_lenses: int = 0
     n_existing: int = 0
+    n_by_pixels: int = 0
     refused: Counter[str] = field(default_factory=Counter)
 
 
@@ -57,7 +63,8 @@ def inject_onto(
     The arcs are rendered at the cutout's pixel scale and zero points, convolved with its PSF, given photon
     noise of their own and added; the sum is normalised to a stamp anew, so that no model can tell an
     injection by its total light (Pourrahmani 2019, section 2.2). The mass follows the host's light where its
-    shape is known. A host that has its arcs already is left alone.
+    shape is known, turned from the sky into the cutout's pixels. A host that has its arcs already is left
+    alone. An injection is drawn, rendered and observed by itself, so that its name and its host alone fix it.
 
     Parameters
     ----------
@@ -106,12 +113,13 @@ def inject_onto(
         todo = [job for job in jobs if job[1] not in have]
         done.n_existing += len(jobs) - len(todo)
         made += len(jobs) - len(todo)
+        if todo and not _shows_any(group.camera, prior):
+            refused["too_shallow"] += len(todo)
+            made += len(todo)
+            continue
         for first in range(0, len(todo), BATCH):
             part = todo[first : first + BATCH]
-            if _inject(db, tag, group, part, prior, band, seed):
-                done.n_lenses += len(part)
-            else:
-                refused["too_shallow"] += len(part)
+            _inject(db, group, part, prior, band, seed, done)
             made += len(part)
             if progress is not None:
                 progress(made, total)
@@ -123,42 +131,77 @@ def _number(host: Host, copy: int) -> int:
     return hashed_id("onto", host.target_id, copy) & (2**52 - 1)
 
 
+def _shows_any(camera: Instrument, prior: str) -> bool:
+    """Whether a camera shows any lens of a known prior: else every host of it would be tried at length."""
+    try:
+        draw_population(1, generator(hashed_id("shows", repr(camera))), prior, camera)
+    except UserError:
+        return False
+    return True
+
+
+@dataclass
+class _Job:
+    """One injection: its host, its number, its lens, and the rest of its chance."""
+
+    host: Host
+    number: int
+    chance: torch.Generator
+    drawn: Population
+
+
+def _drawn(jobs: list[tuple[Host, int]], tag: str, camera: Instrument, prior: str) -> list[_Job]:
+    """Injections with a lens, each of a chance of its own; those are left out for which none is seen."""
+    out = []
+    for host, number in jobs:
+        chance = generator(hashed_id("onto", tag, number))
+        try:
+            out.append(_Job(host, number, chance, draw_population(1, chance, prior, camera)))
+        except UserError:  # the prior is known, so the cutout is too shallow; others may be deeper
+            continue
+    return out
+
+
 def _inject(
     db: str | None,
-    tag: str,
     group: HostGroup,
-    jobs: list[tuple[Host, int]],
+    wanted: list[tuple[Host, int]],
     prior: str,
     band: str | None,
     seed: int,
-) -> bool:
-    """Write the injections of some hosts of a group; False where none of the population would be seen."""
-    hosts = [host for host, _ in jobs]
-    index = np.array([number for _, number in jobs], dtype=np.int64)
-    camera, n = group.camera, len(jobs)
+    done: Injected,
+) -> None:
+    """Write the injections of some hosts of a group."""
+    camera = group.camera
     k = _band(camera, band)
-    chance = generator(hashed_id("onto", tag, *index.tolist()))
-    try:
-        drawn = draw_population(n, chance, prior, camera)
-    except UserError:  # the prior is known, so the cutouts are too shallow; others may be deeper
-        return False
+    jobs = _drawn(wanted, done.tag, camera, prior)
+    if len(jobs) < len(wanted):
+        done.refused["too_shallow"] += len(wanted) - len(jobs)
+    if not jobs:
+        return
+    hosts, n = [job.host for job in jobs], len(jobs)
     pixels = _read(db, hosts)
-    scene, z_lens = _follow(drawn.scene, hosts), _redshift(drawn.z_lens, drawn.z_source, hosts)
-    image, arc_mag, magnification, snr = add_arcs(pixels, scene, camera, group.psf, chance)
+    drawn = LensScene.cat([job.drawn.scene for job in jobs])
+    z_drawn = torch.cat([job.drawn.z_lens for job in jobs])
+    z_source = torch.cat([job.drawn.z_source for job in jobs])
+    scene, by_pixels = follow(drawn, hosts, pixels, camera.pixel_scale_arcsec)
+    image, arc_mag, magnification, snr = add_arcs(
+        pixels, scene, camera, group.psf, [job.chance for job in jobs]
+    )
     host_mag = np.array([[_mag(host, b) for b in camera.bands] for host in hosts])  # (n, bands)
     truth = lens_columns(scene, camera.bands[k], k, arc_mag, magnification, snr) | {
         "lens_mag": host_mag[:, k],
-        "lens_r_eff_arcsec": _of(hosts, "r_eff_arcsec"),
-        "lens_sersic_n": _of(hosts, "sersic_n"),
-        "lens_ellipticity": 1 - _of(hosts, "axis_ratio"),
+        "lens_r_eff_arcsec": column_of(hosts, "r_eff_arcsec"),
+        "lens_sersic_n": column_of(hosts, "sersic_n"),
+        "lens_ellipticity": 1 - column_of(hosts, "axis_ratio"),
         "weight": np.ones(n),
     }
     batch = Batch(
         image,
         {
             "is_lens": [True] * n,
-            "z_lens": z_lens,
-            "z_source": drawn.z_source.double().numpy(),
+            "z_lens": _redshift(z_drawn, z_source, hosts),
+            "z_source": z_source.double().numpy(),
             "recipe": [f"{VERSION}: {prior}, on {camera.name} cutouts"] * n,
             "seed": [seed] * n,
         },
@@ -168,25 +211,35 @@ def _inject(
     sigma = background(pixels)
     write_batch(
         db,
-        tag,
-        index,
+        done.tag,
+        np.array([job.number for job in jobs], dtype=np.int64),
         batch,
         camera,
         cutouts={
             "unit": [group.unit] * n,
             "psf_path": [group.psf_path] * n,
             "noise": [dict(zip(camera.bands, s, strict=True)) for s in sigma.tolist()],
+            "orientat_deg": [h.orientat_deg for h in hosts],
+            "sky_parity": [h.sky_parity for h in hosts],
         },
         sky=(np.array([h.ra_deg for h in hosts]), np.array([h.dec_deg for h in hosts])),
         host_target_id=[h.target_id for h in hosts],
     )
-    return True
+    done.n_lenses += n
+    done.n_by_pixels += int(by_pixels.sum())
 
 
 def add_arcs(
-    host: NDArray[np.float32], scene: LensScene, camera: Instrument, psf: Tensor, chance: torch.Generator
+    host: NDArray[np.float32],
+    scene: LensScene,
+    camera: Instrument,
+    psf: Tensor,
+    chances: Sequence[torch.Generator],
 ) -> tuple[NDArray[np.float32], Tensor, Tensor, Tensor]:
     """Host images with arcs and the arcs' photon noise; a pixel without a value stays so.
+
+    The arcs of each are rendered alone: rounding depends on what is rendered together, and one photon more
+    or less changes all that is drawn after it.
 
     Parameters
     ----------
@@ -194,7 +247,7 @@ def add_arcs(
     scene : LensScene of n lenses, whose own light is not drawn
     camera : Instrument  scale, zero points and gain of the cutouts
     psf : Tensor, shape (size, size)
-    chance : source of the photon noise
+    chances : sequence of n generators, sources of the photon noise
 
     Returns
     -------
@@ -205,15 +258,23 @@ def add_arcs(
     """
     ny, nx = host.shape[2:]
     side = max(ny, nx) + (max(ny, nx) - min(ny, nx)) % 2  # so that the middle of the square is the cutout's
-    arcs, truth = render(scene, camera, npix=side, components="source", psf=psf, with_truth=True)
     top, left = (side - ny) // 2, (side - nx) // 2
-    arcs = arcs[:, :, top : top + ny, left : left + nx].clamp_min(0.0)
-    gain = torch.tensor(camera.gain).to(arcs)[:, None, None]
-    noisy = torch.poisson(arcs * gain, generator=chance) / gain
+    gain = torch.tensor(camera.gain, dtype=scene.theta_e.dtype)[:, None, None]
+    light, photons, truths = [], [], []
+    for i, chance in enumerate(chances):
+        one, truth = render(
+            scene[i : i + 1], camera, npix=side, components="source", psf=psf, with_truth=True
+        )
+        one = one[:, :, top : top + ny, left : left + nx].clamp_min(0.0)
+        light.append(one)
+        photons.append(torch.poisson(one * gain, generator=chance))
+        truths.append(truth)
+    arcs, noisy = torch.cat(light), torch.cat(photons) / gain
     sigma = torch.from_numpy(background(host)).to(arcs)[:, :, None, None]
-    light = torch.from_numpy(np.nan_to_num(host)).to(arcs).clamp_min(0.0)
-    snr = (arcs**2 / (sigma**2 + (light + arcs) / gain)).nan_to_num().sum((2, 3)).sqrt()
-    return (host + noisy.float().numpy()).astype(np.float32), truth.arc_mag, truth.magnification, snr
+    below = torch.from_numpy(np.nan_to_num(host)).to(arcs).clamp_min(0.0)
+    snr = (arcs**2 / (sigma**2 + (below + arcs) / gain)).nan_to_num().sum((2, 3)).sqrt()
+    arc_mag, magnification = (torch.cat([truth[i] for truth in truths]) for i in (0, 1))
+    return (host + noisy.float().numpy()).astype(np.float32), arc_mag, magnification, snr
 
 
 def background(image: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -257,31 +318,13 @@ def _read(db: str | None, hosts: list[Host]) -> NDArray[np.float32]:
     return out
 
 
-def _follow(scene: LensScene, hosts: list[Host]) -> LensScene:
-    """The scene with the mass along the host's light, where that has a shape."""
-    q, pa = _of(hosts, "axis_ratio"), _of(hosts, "pa_deg")
-    known = np.isfinite(q) & np.isfinite(pa) & (q > 0)
-    mass = torch.from_numpy(np.clip(np.where(known, q, 1.0), 0.3, 1.0)).to(scene.lens_q)
-    phi = torch.from_numpy(np.radians(np.where(known, pa, 0.0) + 90.0)).to(scene.lens_phi)
-    use = torch.from_numpy(known)
-    return replace(
-        scene,
-        lens_q=torch.where(use, mass, scene.lens_q),
-        lens_phi=torch.where(use, phi, scene.lens_phi),
-    )
-
-
 def _redshift(z_lens: Tensor, z_source: Tensor, hosts: list[Host]) -> NDArray[np.float64]:
     """The host's redshift where one is known and in front of the source, else the drawn one."""
-    spec, phot = _of(hosts, "z_spec"), _of(hosts, "z_phot")
+    spec, phot = column_of(hosts, "z_spec"), column_of(hosts, "z_phot")
     known = np.where(np.isfinite(spec), spec, phot)
     use = np.isfinite(known) & (known > 0) & (known < z_source.numpy())
     out: NDArray[np.float64] = np.where(use, known, z_lens.double().numpy())
     return out
-
-
-def _of(hosts: list[Host], name: str) -> NDArray[np.float64]:
-    return np.array([np.nan if (v := h.phot[name]) is None else v for h in hosts], dtype=np.float64)
 
 
 def _mag(host: Host, band: str) -> float:
@@ -291,7 +334,7 @@ def _mag(host: Host, band: str) -> float:
 
 def _photometry(hosts: list[Host], arc_mag: Tensor, camera: Instrument) -> dict[str, Any]:
     """The host's row of phot_obj with the arcs' light added to its magnitudes."""
-    out: dict[str, Any] = {name: _of(hosts, name) for name in hosts[0].phot}
+    out: dict[str, Any] = {name: column_of(hosts, name) for name in hosts[0].phot}
     arcs = arc_mag.double().cpu().numpy()
     for k, band in enumerate(camera.bands):
         name = f"mag_{band.lower()}"

@@ -100,7 +100,9 @@ def write_batch(
     ids = [hashed_id("target", SURVEY, name) for name in names]
     ra, dec = positions(tag, index) if sky is None else sky
     stamp, clip = percentile_stamp(batch.image)
-    shard_name = f"{SURVEY}-{tag}-{int(index[0]):07d}-{int(index[-1]):07d}-{len(index)}"
+    # of two lists of numbers with the same ends and length each needs a shard of its own
+    which = f"{hashed_id('numbers', *map(int, index)) & 0xFFFFFFFF:08x}"
+    shard_name = f"{SURVEY}-{tag}-{int(index[0]):07d}-{int(index[-1]):07d}-{which}"
     made: dict[str, NDArray[Any]] = {"image": batch.image, "stamp": stamp}
     pixels = {name: made[name] for name in arrays}
     shard = write_image_shard(shard_root(db), shard_name, pixels, instrument.bands)
@@ -137,6 +139,8 @@ def write_batch(
         "ny": [ny] * n,
         "nx": [nx] * n,
         "pixscale_arcsec": [instrument.pixel_scale_arcsec] * n,
+        "orientat_deg": [0.0] * n,
+        "sky_parity": [1] * n,
         "unit": ["count"] * n,
         "zeropoint": [by_band["zeropoint"]] * n,
         "noise": [by_band["noise"]] * n,
