@@ -115,6 +115,12 @@ def trc(
 def images(
     models: ModelsArgument,
     sets: Annotated[str, typer.Option("--sets", help=SETS_HELP)] = "bologna,hst,simulated",
+    lenses: Annotated[
+        str | None,
+        typer.Option(
+            "--lenses", metavar="TRACERS", help="Set of tracers that are lenses, beside the known ones."
+        ),
+    ] = None,
     out: OutOption = None,
     record: RecordOption = True,
     db: DbOption = None,
@@ -125,10 +131,10 @@ def images(
     Example: lensmine evaluate images lensflow eznet_1band --sets bologna,hst,simulated --out figures
     """
     from schema import console
-    from scoring.evaluate.images import evaluate_images
+    from scoring.evaluate.images import advice, evaluate_images
 
     names = [name.strip() for name in sets.split(",") if name.strip()]
-    found = evaluate_images(db, models, names)
+    found = evaluate_images(db, models, names, lenses)
     if as_json:
         finish(found, None, record, db, out, as_json)
         return
@@ -145,6 +151,8 @@ def images(
         console.out.print(f"{name}: {some[0].recipe['note']}", markup=False)
         for each in some:
             console.out.print(f"  {each.model}: {_counts(each)}", markup=False)
+        for told in dict.fromkeys(filter(None, map(advice, some))):
+            console.out.print(f"  {told}", markup=False)
     _matrix(found, models, names)
 
 

@@ -183,11 +183,12 @@ def test_models_against_sets(db: str, tmp_path: Path) -> None:
     of = search(db)
     every = [key for keys in of.values() for key in keys]
     lens = {key for survey in ("bologna", "sim") for key in of[survey][::4]} | set(of["hst"][:6])
+    add_tracers(db, "slacs", None, "survey = 'hst' and native_id like 'SDSSJ%'")
     rng = np.random.default_rng(0)
     good = {key: float(np.clip(0.25 + 0.5 * (key in lens) + rng.normal(0, 0.02), 0, 1)) for key in every}
     enter(db, "good", good)
     enter(db, "blind", dict.fromkeys(every, 0.5))
-    found = evaluate_images(db, ["good", "blind"], ["bologna", "hst", "simulated"])
+    found = evaluate_images(db, ["good", "blind"], ["bologna", "hst", "simulated"], lenses="slacs")
     sizes = {(e.name, e.model): (e.n_positive, e.n_negative) for e in found}
     assert sizes["images_bologna", "good"] == (10, 30)
     assert sizes["images_simulated", "blind"] == (15, 45)
@@ -207,9 +208,10 @@ def test_models_against_sets(db: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no test set of images is called 'hts'"):
         evaluate_images(db, ["good"], ["hts"])
     command = ["evaluate", "images", "good", "blind", "--out", str(tmp_path / "figures"), "--db", db]
+    command += ["--lenses", "slacs"]
     said = invoke(*command)
     assert "not measurable with 30 negatives" in " ".join(said.split())
-    assert "confirmed lenses" in said
+    assert "real HST cutouts of known lenses" in said
     assert number(db, "select count(*) from evaluation") == 6
     query = """
         select value from metric join evaluation using (evaluation_id) join model using (model_id)
@@ -220,17 +222,50 @@ def test_models_against_sets(db: str, tmp_path: Path) -> None:
     assert {"images_hst_roc.png", "images_bologna_tracer_recovery.pdf"} <= drawn
 
 
-def test_a_ground_based_galaxy_is_no_lens_by_its_name(db: str) -> None:
-    """Every SDSS object is called SDSSJ...; only HST looked at few others than lenses."""
+@pytest.mark.parametrize("set_name", ["hst", "ground"])
+def test_no_image_is_a_lens_by_its_name(db: str, set_name: str) -> None:
+    """A name proves nothing: what a lens search would call so and no catalogue lists is neither."""
     of = search(db)
     t = target.c
     with connect_engine(db).begin() as conn:
-        hsc = t.target_id.in_(of["hst"][:6])
-        conn.execute(target.update().where(hsc).values(survey="hsc"))
-        conn.execute(target.update().where(t.target_id == of["hst"][0]).values(native_id="SL2SJ0214-0405"))
+        if set_name == "ground":
+            conn.execute(target.update().where(t.target_id.in_(of["hst"])).values(survey="hsc"))
+            for k, key in enumerate(of["hst"][:5]):
+                conn.execute(target.update().where(t.target_id == key).values(native_id=f"SL2SJ000{k}+00"))
+    enter(db, "blind", dict.fromkeys(of["hst"], 0.5))
+    (found,) = evaluate_images(db, ["blind"], [set_name])
+    assert (found.n_positive, found.n_negative, found.recipe["n_left_out"]) == (1, 2, 5)
+    # a user may state what they are
+    add_tracers(db, "mine", None, "native_id like 'S%J000%'")
+    (found,) = evaluate_images(db, ["blind"], [set_name], lenses="mine")
+    assert (found.n_positive, found.n_negative, found.recipe["n_left_out"]) == (6, 2, 0)
+    assert found.recipe["lenses"] == "mine"
+    with pytest.raises(UserError, match="no set of tracers is called 'nine'; there are mine"):
+        evaluate_images(db, ["blind"], [set_name], lenses="nine")
+
+
+def test_without_a_catalogue_of_lenses_the_command_says_what_to_load(db: str) -> None:
+    of = search(db)
+    with connect_engine(db).begin() as conn:
+        conn.execute(known_lens.delete())
+        conn.execute(known_lens_cell.delete())
+    enter(db, "blind", dict.fromkeys(of["hst"] + of["sim"], 0.5))
+    with pytest.raises(UserError, match=r"no lens of hst.*5 images.*lensmine ingest lenses FILE.*--lenses"):
+        evaluate_images(db, ["blind"], ["hst"])
+    said = " ".join(invoke("evaluate", "images", "blind", "--sets", "hst,simulated", "--db", db).split())
+    assert "5 images are called as lens searches call theirs" in said
+    assert "lensmine ingest lenses FILE" in said
+
+
+def test_sdss_galaxies_on_the_ground_are_ordinary_ones(db: str) -> None:
+    """Every object of SDSS is called SDSSJ...; only HST looked at few others than lenses."""
+    of = search(db)
+    t = target.c
+    with connect_engine(db).begin() as conn:
+        conn.execute(target.update().where(t.target_id.in_(of["hst"])).values(survey="hsc"))
     enter(db, "blind", dict.fromkeys(of["hst"], 0.5))
     (found,) = evaluate_images(db, ["blind"], ["ground"])
-    assert (found.n_positive, found.n_negative) == (2, 4), "one is near a known lens, one of a lens survey"
+    assert (found.n_positive, found.n_negative, found.recipe["n_left_out"]) == (1, 7, 0)
 
 
 def invoke(*words: str) -> str:

@@ -21,13 +21,10 @@ def _named(*prefixes: str) -> str:
 
 
 LENS_SURVEYS = _named("SL2SJ", "SWELLSJ", "DESIJ")
-"""Objects that only lens searches call so."""
+"""Objects that only lens searches call so: lenses, and candidates that turned out to be none."""
 
 LENS_NAMES = _named("SDSSJ", "SL2SJ", "SWELLSJ", "DESIJ")
-"""Objects of SLACS, SL2S, SWELLS and the DESI lens search, whose HST cutouts are of confirmed lenses.
-
-On the ground SDSSJ... is any galaxy of SDSS: there it is a lens when a catalogue of lenses lists it.
-"""
+"""Objects of SLACS, SL2S, SWELLS and the DESI lens search; on the ground SDSSJ... is any galaxy of SDSS."""
 
 
 @dataclass(frozen=True)
@@ -36,14 +33,16 @@ class ImageSet:
 
     Attributes
     ----------
-    positive, negative : SQL conditions over target, cutout, injection (truth, or null) and known (is a known
-        lens near it)
+    positive, negative : SQL conditions over target, cutout, injection (truth, or null) and known (is_lens: a
+        known lens is near it, or the user names it one)
     note : what stands for lenses and for others
+    doubtful : SQL condition; what fits it and is not positive is neither, as its name alone hints at a lens
     """
 
     positive: str
     negative: str
     note: str
+    doubtful: str = "false"
 
 
 SETS = {
@@ -53,19 +52,20 @@ SETS = {
         "Bologna lens challenge (Metcalf et al. 2019): simulated images, both classes labelled there",
     ),
     "hst": ImageSet(
-        f"target.survey = 'hst' and not target.is_injection and (known.is_known or {LENS_NAMES})",
-        "(target.survey in ('hst', 'cosmos') and not target.is_injection "
-        f"and not (known.is_known or {LENS_NAMES})) or (target.is_injection "
+        "target.survey = 'hst' and not target.is_injection and known.is_lens",
+        "(target.survey in ('hst', 'cosmos') and not target.is_injection and not known.is_lens) "
+        "or (target.is_injection "
         f"and target.survey <> 'bologna' and cutout.instrument in {SPACE} and not injection.is_lens)",
-        "real HST cutouts of confirmed lenses; the others are ordinary HST sources where some are ingested, "
+        "real HST cutouts of known lenses; the others are ordinary HST sources where some are ingested, "
         "and simulated sources of the same instruments, as HST cutouts of proven non-lenses are not at hand",
+        f"target.survey in ('hst', 'cosmos') and not target.is_injection and ({LENS_NAMES})",
     ),
     "ground": ImageSet(
-        "target.survey in ('hsc', 'cfht', 'des') and not target.is_injection "
-        f"and (known.is_known or {LENS_SURVEYS})",
-        f"target.survey = 'hsc' and not target.is_injection and not (known.is_known or {LENS_SURVEYS})",
+        "target.survey in ('hsc', 'cfht', 'des') and not target.is_injection and known.is_lens",
+        "target.survey = 'hsc' and not target.is_injection and not known.is_lens",
         "real ground-based cutouts: known lenses among the other HSC sources ingested, of which a few may be "
         "lenses that nobody knows yet",
+        f"target.survey in ('hsc', 'cfht', 'des') and not target.is_injection and ({LENS_SURVEYS})",
     ),
     "simulated": ImageSet(
         "target.is_injection and target.survey <> 'bologna' and injection.is_lens",
@@ -76,39 +76,66 @@ SETS = {
 """Test sets by name."""
 
 
-def read_set(conn: sa.Connection, name: str, model_id: int) -> pd.DataFrame:
+def read_set(
+    conn: sa.Connection, name: str, model_id: int, lenses: str | None = None
+) -> tuple[pd.DataFrame, int]:
     """Current scores of a model on a set.
+
+    Parameters
+    ----------
+    conn : sqlalchemy.Connection
+        Database.
+    name : str
+        Name of the set.
+    model_id : int
+        Version of the model.
+    lenses : str, optional
+        Set of tracers that are lenses beside the known ones.
 
     Returns
     -------
-    DataFrame
+    frame : DataFrame
         target_id, probability, is_lens, is_real, host; one row a target, in the order of their keys.
+    n_left_out : int
+        Images that are called as lens searches call theirs and that nothing says are lenses.
     """
     chosen = SETS[name]
-    return read_frame(
+    found = read_frame(
         conn,
         f"""
         select * from (
             select
                 target.target_id,
                 s.probability,
-                case when {chosen.positive} then true when {chosen.negative} then false end as is_lens,
+                case
+                    when {chosen.positive} then 'lens'
+                    when {chosen.doubtful} then 'doubtful'
+                    when {chosen.negative} then 'other'
+                end as kind,
                 not target.is_injection as is_real,
                 coalesce(injection.host_target_id, target.target_id) as host
             from current_image_score as s
             inner join target on target.target_id = s.target_id
             inner join cutout on cutout.cutout_id = s.cutout_id
             inner join (
-                select t.target_id, exists (
-                    select 1 from known_lens_match as k where k.target_id = t.target_id
-                ) as is_known
+                select
+                    t.target_id,
+                    exists (select 1 from known_lens_match as k where k.target_id = t.target_id)
+                    or exists (
+                        select 1 from tracer as r where r.target_id = t.target_id and r.name = :lenses
+                    ) as is_lens
                 from target as t
             ) as known on known.target_id = target.target_id
             left join injection on injection.target_id = target.target_id
             where s.model_id = :model_id
         ) as labelled
-        where is_lens is not null
+        where kind is not null
         order by target_id
         """,
         model_id=model_id,
+        lenses=lenses or "",
     )
+    doubtful = found.kind == "doubtful"
+    frame = found[~doubtful].reset_index(drop=True)
+    frame["is_lens"] = frame.pop("kind") == "lens"
+    return frame, int(doubtful.sum())
