@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,11 +20,15 @@ from scoring.imaging.scenes import (
     View,
     draw_lenses,
     family,
+    lenses,
     observable,
+    ordinary,
+    stream,
     total_snr,
     vary,
 )  # fmt: skip
 from scoring.imaging.sets import ImageSet, Prepared, from_arrays, simulate, simulated
+from scoring.lensing.negatives import FRACTIONS, SURVEY_FRACTIONS
 from scoring.light.instruments import get_instrument
 from scoring.registry import get_model
 
@@ -155,6 +160,42 @@ def test_sets_to_learn_from_hold_brighter_arcs_than_those_to_measure_on() -> Non
     for name, mix in MIXES.items():
         assert LEARN[name].brighter > mix.brighter
         assert LEARN[name].min_snr == mix.min_snr
+
+
+def test_lenses_drawn_widely_have_rings_that_nature_makes_too_rarely() -> None:
+    view, plain = family("hsc")[0], replace(LEARN["hsc"], wide=0.0)
+    instrument = vary(view, stream(3))
+    wide, usual = (
+        draw_lenses(96, instrument, 64, stream(4), replace(plain, wide=share)).scene for share in (1.0, 0.0)
+    )
+    high = 0.35 * 64 * instrument.pixel_scale_arcsec
+    assert bool(((wide.theta_e >= plain.min_theta) & (wide.theta_e <= high)).all())
+    assert float((wide.theta_e > 2).float().mean()) > 3 * float((usual.theta_e > 2).float().mean())
+    centred = [torch.hypot(s.source_x - s.lens_x, s.source_y - s.lens_y) / s.theta_e for s in (wide, usual)]
+    assert float(centred[0].median()) < 0.8 * float(centred[1].median())
+    bright = [(s.source_mag[:, 0] < s.lens_mag[:, 0]).float().mean() for s in (wide, usual)]
+    assert bright[0] > 1.5 * bright[1]
+    assert float(wide.lens_n.std()) > 1.2
+
+
+def test_tracers_may_be_asked_to_be_observable() -> None:
+    view, mix = family("hsc")[0], replace(MIXES["hsc"], min_snr=60.0, observable=True)
+    truth = lenses(24, view, mix, stream(5))[1]
+    assert len(truth) == 24
+    assert bool(observable(truth).all())
+    assert not bool(observable(lenses(24, view, replace(mix, observable=False), stream(5))[1]).all())
+
+
+def test_shares_of_a_survey_are_shares_and_have_fewer_that_mimic_arcs() -> None:
+    assert sum(SURVEY_FRACTIONS.values()) == pytest.approx(1.0)
+    assert sum(FRACTIONS.values()) == pytest.approx(1.0)
+    assert set(SURVEY_FRACTIONS) == set(FRACTIONS)
+    for kind in ("ring", "satellites", "merger", "tidal"):
+        assert SURVEY_FRACTIONS[kind] < FRACTIONS[kind]
+    view, mix = family("hsc")[0], MIXES["hsc"]
+    assert not torch.equal(
+        ordinary(16, view, mix, stream(6)), ordinary(16, view, replace(mix, survey=True), stream(6))
+    )
 
 
 def test_seeing_and_depth_vary_within_their_ranges() -> None:

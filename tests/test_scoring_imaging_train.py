@@ -16,11 +16,12 @@ from typer.testing import CliRunner
 
 import lensmine
 from schema.errors import UserError
-from scoring.evaluate.metrics import roc_area
+from scoring.evaluate.metrics import ranking_performance, roc_area
 from scoring.imaging.augment import random_crops, symmetries, symmetry
 from scoring.imaging.measure import (
     completeness,
     figures,
+    hardest,
     inspected_for_all,
     ordinary_above,
     ordinary_above_a_few,
@@ -245,6 +246,17 @@ def test_share_of_others_to_read_does_not_count_the_tracers() -> None:
     assert figures(positive, negative, resamples=5)["ordinary_above_all"]["value"] == pytest.approx(0.75)
 
 
+def test_the_hardest_of_the_others_are_ranked_apart() -> None:
+    positive, negative = np.array([9.0, 1.905, 1.905, 1.905]), np.arange(1000) / 500.0
+    label = np.arange(1004) < 4
+    score = np.concatenate([positive, negative])
+    assert hardest(label, score, 1.0) == ranking_performance(label, score)
+    among = np.concatenate([positive, negative[-60:]])  # 47 of the 60 rank above three of the four
+    assert hardest(label, score) == pytest.approx(ranking_performance(np.arange(64) < 4, among))
+    assert hardest(label, score) < 0 < ranking_performance(label, score)
+    assert figures(positive, negative, 5)["ranking_performance_hardest_6_percent"]["value"] < 0
+
+
 def test_worst_of_a_few_tracers_is_the_median_over_draws() -> None:
     rng = np.random.default_rng(1)
     score = np.concatenate([rng.normal(2, 1, 2000), rng.normal(0, 1, 3000)])
@@ -309,6 +321,8 @@ def test_command_trains_measures_and_writes_weights_that_score(tmp_path: Path) -
     figures_ = card["metrics"]["simulated"]["tracers_among_ordinary"]
     assert figures_["n_positive"] == 50
     assert figures_["n_negative"] == 1000
+    clear = card["metrics"]["simulated"]["clear_tracers_among_survey_sources"]
+    assert (clear["n_positive"], clear["n_negative"]) == (50, 1000)
     assert card["training"]["published_epochs"] == TODAY.epochs
     assert card["training"]["epochs"] == 1
     assert card["data"]["simulated"]["family"] == "space"

@@ -6,7 +6,7 @@ import datetime
 import json
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -14,11 +14,27 @@ from safetensors.torch import save_file
 
 from scoring.backends import make_backend
 from scoring.imaging.measure import BASE_RATE, Logits, calibrate, figures, simulated_figures
+from scoring.imaging.scenes import KINDS
 from scoring.imaging.sets import ImageSet, Prepared
 from scoring.imaging.train import Source
 
 if TYPE_CHECKING:
     from scoring.models.image_base import ImageModel
+
+
+class TestImages(NamedTuple):
+    """Simulated images that a model is measured on.
+
+    lens, other : tracers, and negatives of every kind, near misses among them
+    conspicuous : tracers with arcs of a high signal to noise
+    clear, listed : those of them that count as observable, and sources in the shares of a survey
+    """
+
+    lens: ImageSet
+    other: ImageSet
+    conspicuous: ImageSet
+    clear: ImageSet
+    listed: ImageSet
 
 
 def score(model: ImageModel, images: ImageSet, rows: int = 512) -> Logits:
@@ -36,7 +52,7 @@ def finish(
     model: ImageModel,
     about: dict[str, Any],
     held: tuple[Source, Source] | None,
-    test: tuple[ImageSet, ImageSet, ImageSet],
+    test: TestImages,
     real: dict[str, tuple[ImageSet, ImageSet | None]],
     out: Path,
 ) -> dict[str, Any]:
@@ -46,7 +62,7 @@ def finish(
     ----------
     about : command, seed, training and data, for the card
     held : positives and negatives that calibrate; without them the weights stay as they are
-    test : lenses, negatives of every kind, and conspicuous lenses
+    test : simulated images to measure on
     real : by name, real lenses and, where there are some, real others
     out : folder of the weights
 
@@ -63,7 +79,8 @@ def finish(
         worst = max(float(np.abs(a - b).max()) for a, b in zip(before, after, strict=True))
         if worst > 0:
             about = about | {"stored_as_int8": {"largest_change_of_a_logit": round(worst, 4)}}
-    lens, other, plain = (score(model, images) for images in test)
+    lens, other, plain, clear, listed = (score(model, images) for images in test)
+    ordinary = other[test.other.kind == KINDS.index("ordinary")]
     card: dict[str, Any] = {
         "model": model.name,
         "what": (model.__doc__ or "").split("\n")[0],
@@ -74,15 +91,16 @@ def finish(
         "calibration": f"Platt, at a share of lenses of {BASE_RATE:g}, on images held back from training",
         "metrics": {
             "simulated": {
-                **simulated_figures(lens, other, test[1].kind, test[0].observable),
-                "conspicuous_tracers_among_ordinary": figures(plain, other[test[1].kind == 1]),
+                **simulated_figures(lens, other, test.other.kind, test.lens.observable),
+                "conspicuous_tracers_among_ordinary": figures(plain, ordinary),
+                "clear_tracers_among_survey_sources": figures(clear, listed),
             },
-            "real": real_figures(model, real, other[test[1].kind == 1]),
+            "real": real_figures(model, real, ordinary),
         },
         "parameters": sum(p.numel() for p in network.parameters()),
         "preprocessing_hash": model.preprocessing_hash,
     }
-    threshold = _threshold(other[test[1].kind == 1])
+    threshold = _threshold(ordinary)
     card |= {
         "threshold": threshold,
         "threshold_from": "false-positive rate 1e-3 on simulated survey sources",

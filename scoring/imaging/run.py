@@ -14,7 +14,7 @@ from torch import nn
 
 from schema.errors import UserError
 from scoring.imaging import train
-from scoring.imaging.card import finish
+from scoring.imaging.card import TestImages, finish
 from scoring.imaging.scenes import KINDS, LEARN, MIXES, family
 from scoring.imaging.selected import selected_images
 from scoring.imaging.sets import ImageSet, Prepared, simulate, simulated
@@ -221,8 +221,8 @@ def _measure_only(request: ImageTrainRequest, model: ImageModel, name: str, data
     return finish(model, about, None, images, real, request.out)
 
 
-def _test_images(request: ImageTrainRequest, name: str, data: Path) -> tuple[ImageSet, ImageSet, ImageSet]:
-    """Simulated images to measure on, of a seed of their own: lenses, negatives, and conspicuous lenses."""
+def _test_images(request: ImageTrainRequest, name: str, data: Path) -> TestImages:
+    """Simulated images to measure on, of seeds of their own."""
     scale = 0.05 if request.quick else 1.0
     n_lens, n_ordinary = (
         max(round(request.test_lenses * scale), 20),
@@ -231,7 +231,13 @@ def _test_images(request: ImageTrainRequest, name: str, data: Path) -> tuple[Ima
     simulate(data / "test", name, n_lens, n_ordinary, request.seed + TEST_SEED)
     plain = replace(MIXES[name], min_snr=CONSPICUOUS_SNR)
     simulate(data / "conspicuous", name, max(n_lens // 4, 20), 0, request.seed + TEST_SEED + 1, plain)
-    return *simulated(data / "test"), simulated(data / "conspicuous")[0]
+    clear = replace(plain, observable=True, survey=True)
+    simulate(data / "clear", name, n_lens, n_ordinary, request.seed + TEST_SEED + 2, clear)
+    tracers, listed = simulated(data / "clear")
+    return TestImages(
+        *simulated(data / "test"), simulated(data / "conspicuous")[0], tracers,
+        listed.take(survey_sources(listed.kind, np.arange(len(listed)))),
+    )  # fmt: skip
 
 
 def _real_images(

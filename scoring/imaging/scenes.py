@@ -19,7 +19,7 @@ from schema.errors import UserError
 from scoring.lensing.cosmology import sis_einstein_radius
 from scoring.lensing.environment import render_environment
 from scoring.lensing.galaxies import Dice, Light, draw_deflectors, early_types, field_galaxies
-from scoring.lensing.negatives import render_nonlenses
+from scoring.lensing.negatives import FRACTIONS, SURVEY_FRACTIONS, render_nonlenses
 from scoring.lensing.scene import LensScene, render
 from scoring.light.instruments import Instrument, get_instrument
 
@@ -87,6 +87,10 @@ class Mix:
     full_z : redshift of the lens, likewise
     fainter : galaxies are fainter than Collett's by up to this, evenly drawn [mag]; known HSC lenses have
         i of 19 to 20.5 (Sonnenfeld et al. 2018), his brightest galaxies 17
+    wide : share of lenses that keep to no relation of mass, light and source, as those of `widened`
+    observable : whether lenses are kept only where Collett counts them as observable (`observable`)
+    survey : whether ordinary sources come in the shares of a survey (`SURVEY_FRACTIONS`) instead of with many
+        that mimic arcs (`FRACTIONS`)
     """
 
     near_lenses: float = 0.6
@@ -98,6 +102,9 @@ class Mix:
     full_theta: float = 1.0
     full_z: float = 0.01
     fainter: float = 0.0
+    wide: float = 0.0
+    observable: bool = False
+    survey: bool = False
 
 
 MIXES: dict[str, Mix] = {
@@ -108,8 +115,11 @@ MIXES: dict[str, Mix] = {
 }
 """What is drawn for each family."""
 
-LEARN: dict[str, Mix] = {name: replace(mix, bright_arcs=0.6, brighter=3.0) for name, mix in MIXES.items()}
-"""What networks learn from: more arcs that are easy to see, from which learning starts."""
+LEARN: dict[str, Mix] = {
+    name: replace(mix, bright_arcs=0.6, brighter=3.0, wide=0.25) for name, mix in MIXES.items()
+}
+"""What networks learn from: more arcs that are easy to see, from which learning starts, and lenses unlike
+Collett's."""
 
 NEAR_Z = 0.35
 MODEL_ERROR = 0.05
@@ -247,6 +257,9 @@ def draw_scene(n: int, instrument: Instrument, npix: int, dice: Dice, mix: Mix) 
     )
     lens = early_types(sigma, z, dice)
     lens = lens._replace(mag_i=lens.mag_i + dice.uniform(n, 0.0, mix.fainter))
+    if mix.wide:
+        low, high = max(0.8 * seeing, mix.min_theta), 0.35 * side
+        theta_e, bx, by, lens, source = widened(mix.wide, low, high, theta_e, bx, by, lens, source, dice)
     shear = (0.05 * dice.normal(n).abs()).clamp_max(0.2)
     toward, half = dice.uniform(n, 0.0, 2 * math.pi), instrument.pixel_scale_arcsec / 2
     x, y = dice.uniform(n, -half, half), dice.uniform(n, -half, half)
@@ -260,6 +273,41 @@ def draw_scene(n: int, instrument: Instrument, npix: int, dice: Dice, mix: Mix) 
         lens_x=x, lens_y=y,
     )  # fmt: skip
     return scene, lens
+
+
+def widened(
+    share: float, low: float, high: float, theta_e: Tensor, bx: Tensor, by: Tensor, lens: Light,
+    source: Light, dice: Dice,
+) -> tuple[Tensor, Tensor, Tensor, Light, Light]:  # fmt: skip
+    """Lenses of which a share is drawn over wide ranges, whatever mass, light and source are in nature.
+
+    A network that saw Collett's population alone knows no ring brighter than its galaxy and none that is wide
+    about a faint one, and turns such lenses down. Einstein radii are even in their logarithm from `low` to
+    `high`, sources lie further in, galaxies are fainter by up to 3 mag and of any size and Sérsic index.
+
+    theta_e, bx, by : Tensor, shape (n,)  Einstein radius [arcsec]; place of the source over it
+    """
+    n = len(theta_e)
+    odd = dice.below(n, share)
+
+    def either(wide: Tensor, usual: Tensor) -> Tensor:
+        return torch.where(odd, wide, usual)
+
+    inwards = either(dice.uniform(n), torch.ones_like(theta_e))
+    lens = lens._replace(
+        mag_i=either(lens.mag_i + dice.uniform(n, 0.0, 3.0), lens.mag_i),
+        r_eff=either(0.3 * (4.0 / 0.3) ** dice.uniform(n), lens.r_eff),
+        n=either(dice.uniform(n, 0.6, 6.0), lens.n),
+        g_r=either(lens.g_r + dice.normal(n, 0.0, 0.3), lens.g_r),
+        r_i=either(lens.r_i + dice.normal(n, 0.0, 0.3), lens.r_i),
+    )
+    source = source._replace(
+        r_eff=either(source.r_eff * 10 ** dice.uniform(n, -0.2, 0.3), source.r_eff),
+        g_r=either(source.g_r + dice.normal(n, 0.0, 0.25), source.g_r),
+        r_i=either(source.r_i + dice.normal(n, 0.0, 0.2), source.r_i),
+    )
+    theta_e = either(low * (high / low) ** dice.uniform(n), theta_e)
+    return theta_e, bx * inwards, by * inwards, lens, source
 
 
 def draw_lenses(n: int, instrument: Instrument, npix: int, generator: torch.Generator, mix: Mix) -> Drawn:
@@ -280,9 +328,13 @@ def draw_lenses(n: int, instrument: Instrument, npix: int, generator: torch.Gene
         arcs: Tensor = render(scene, instrument, npix=npix, components="source").float()
         variance = sigma**2 + (lens + arcs).clamp_min(0.0) / gain + (MODEL_ERROR * lens) ** 2
         seen = (arcs.square() / variance).sum((2, 3)).amax(1).sqrt() > mix.min_snr
-        scene, lens, arcs = scene[seen], lens[seen], arcs[seen]
-        kept.append(Drawn(scene, lens, arcs, truth_of(scene, arcs, variance[seen], instrument)))
-        have += len(scene)
+        drawn = (scene[seen], lens[seen], arcs[seen])
+        truth = truth_of(drawn[0], drawn[2], variance[seen], instrument)
+        if mix.observable:
+            could = observable(truth)
+            drawn, truth = (drawn[0][could], drawn[1][could], drawn[2][could]), truth[could]
+        kept.append(Drawn(*drawn, truth))
+        have += len(truth)
     return Drawn(
         LensScene.cat([k.scene for k in kept])[:n],
         *(torch.cat(values)[:n] for values in zip(*(k[1:] for k in kept), strict=True)),
@@ -394,5 +446,6 @@ def ordinary(n: int, view: View, mix: Mix, generator: torch.Generator) -> Tensor
     """Images of n survey sources, (n, bands, npix, npix), in units of the sky's noise."""
     instrument, side = vary(view, generator), view.npix + SLACK
     galaxies = central_galaxies(n, instrument, side, Dice(generator), mix)
-    images = render_nonlenses(n, instrument, side, generator, galaxies=galaxies)[0]
+    shares = SURVEY_FRACTIONS if mix.survey else FRACTIONS
+    images = render_nonlenses(n, instrument, side, generator, galaxies=galaxies, fractions=shares)[0]
     return take_picture(images, instrument, view, generator)

@@ -110,7 +110,7 @@ PUBLISHED_LENSFLOW = FitConfig(
 
 TODAY = FitConfig(
     epochs=30, negatives=1, batch_size=128, optimiser="adamw", learning_rate=4e-3, schedule="one_cycle",
-    weight_decay=0.02, ema=0.998,
+    weight_decay=0.02, ema=0.998, pool=None,
 )  # fmt: skip
 """One cycle of AdamW, with the average of the weights."""
 

@@ -26,6 +26,13 @@ FRACTIONS = {
     "merger": 0.07, "tidal": 0.05, "blend": 0.06, "star": 0.05, "artefact": 0.02, "empty": 0.02,
 }  # fmt: skip
 """Share of each kind: broad guesses that favour what mimics arcs, not survey counts."""
+SURVEY_FRACTIONS = {
+    "elliptical": 0.20, "bulge_disc": 0.28, "spiral": 0.27, "edge_on": 0.12, "ring": 0.005,
+    "satellites": 0.02, "merger": 0.03, "tidal": 0.01, "blend": 0.02, "star": 0.03, "artefact": 0.01,
+    "empty": 0.005,
+}  # fmt: skip
+"""Share of each kind nearer to what a survey lists: discs outnumber early types, mergers are a few per cent,
+ring galaxies far fewer. Round numbers of ours; neighbours where arcs would be come with the surroundings."""
 NEGATIVE_KINDS = tuple(FRACTIONS)
 
 
