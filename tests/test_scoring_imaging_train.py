@@ -302,27 +302,16 @@ def test_lenses_to_learn_from_may_be_asked_to_be_clear() -> None:
 
 def test_command_trains_measures_and_writes_weights_that_score(tmp_path: Path) -> None:
     out = tmp_path / "train"
-    words = [
-        "train",
-        "arclet",
-        "--lenses",
-        "24",
-        "--ordinary",
-        "30",
-        "--epochs",
-        "1",
-        "--out",
-        str(out),
-        "--json",
-    ]
-    result = CliRunner().invoke(lensmine.app, [*words, "--quick", "--quiet"])
+    tests = ["--test-lenses", "400", "--test-ordinary", "6000", "--quick", "--quiet"]
+    words = ["train", "arclet", "--lenses", "24", "--ordinary", "30", "--epochs", "1", "--out", str(out)]
+    result = CliRunner().invoke(lensmine.app, [*words, "--json", *tests])
     assert result.exit_code == 0, result.output
     card = json.loads(result.stdout)
     figures_ = card["metrics"]["simulated"]["tracers_among_ordinary"]
-    assert figures_["n_positive"] == 50
-    assert figures_["n_negative"] == 1000
+    assert figures_["n_positive"] == 20
+    assert figures_["n_negative"] == 300
     clear = card["metrics"]["simulated"]["clear_tracers_among_survey_sources"]
-    assert (clear["n_positive"], clear["n_negative"]) == (50, 1000)
+    assert (clear["n_positive"], clear["n_negative"]) == (20, 300)
     assert card["training"]["published_epochs"] == TODAY.epochs
     assert card["training"]["epochs"] == 1
     assert card["data"]["simulated"]["family"] == "space"
@@ -335,7 +324,7 @@ def test_command_trains_measures_and_writes_weights_that_score(tmp_path: Path) -
 
     weights = str(out / "arclet.safetensors")
     again = [*words[:2], "--epochs", "0", "--init", weights, "--out", str(tmp_path / "again"), "--json"]
-    again += ["--data", str(out / "images"), "--quick", "--quiet"]
+    again += ["--data", str(out / "images"), *tests]
     result = CliRunner().invoke(lensmine.app, again)
     assert result.exit_code == 0, result.output
     measured = json.loads(result.stdout)
