@@ -16,18 +16,16 @@ from scoring.imaging.scenes import (
     KINDS,
     LEARN,
     MIXES,
-    TRUTH,
     View,
     draw_lenses,
     family,
     lenses,
-    observable,
     ordinary,
     stream,
-    total_snr,
     vary,
 )  # fmt: skip
 from scoring.imaging.sets import ImageSet, Prepared, from_arrays, simulate, simulated
+from scoring.imaging.truth import TRUTH, observable, total_snr
 from scoring.lensing.negatives import FRACTIONS, SURVEY_FRACTIONS
 from scoring.light.instruments import get_instrument
 from scoring.registry import get_model

@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 
 from schema.errors import UserError
+from scoring.imaging.truth import observable, truth_of
+from scoring.imaging.wide import widened
 from scoring.lensing.cosmology import sis_einstein_radius
 from scoring.lensing.environment import render_environment
 from scoring.lensing.galaxies import Dice, Light, draw_deflectors, early_types, field_galaxies
@@ -87,7 +89,7 @@ class Mix:
     full_z : redshift of the lens, likewise
     fainter : galaxies are fainter than Collett's by up to this, evenly drawn [mag]; known HSC lenses have
         i of 19 to 20.5 (Sonnenfeld et al. 2018), his brightest galaxies 17
-    wide : share of lenses that keep to no relation of mass, light and source, as those of `widened`
+    wide : share of lenses that keep to no relation of mass, light and source, as those of `scoring.imaging.wide.widened`
     observable : whether lenses are kept only where Collett counts them as observable (`observable`)
     survey : whether ordinary sources come in the shares of a survey (`SURVEY_FRACTIONS`) instead of with many
         that mimic arcs (`FRACTIONS`)
@@ -186,45 +188,6 @@ class Drawn(NamedTuple):
     truth: Tensor
 
 
-TRUTH = (
-    "theta_e_arcsec", "source_r_eff_arcsec", "magnification", "arc_snr", "seeing_arcsec",
-    "best_seeing_arcsec",
-)  # fmt: skip
-"""What is kept of each lens; signal to noise and seeing are of the band in which the arcs stand out most."""
-OBSERVABLE_SNR, OBSERVABLE_MAGNIFICATION, OBSERVABLE_SEPARATION = 20.0, 3.0, 1.2
-
-
-def observable(truth: Tensor) -> Tensor:
-    """Lenses that Collett (2015, ApJ 811, 20, section 4) counts as discoverable in principle.
-
-    Images apart, ``theta_e^2 > r_s^2 + (s/2)^2``; an arc, ``mu r_s > s`` and ``mu > 3``; and a signal to
-    noise above 20. As in the prior ``collett2015`` also ``theta_e > 1.2 s`` in the best seeing.
-
-    Parameters
-    ----------
-    truth : Tensor, shape (n, 6)  columns of `TRUTH`
-
-    Returns
-    -------
-    Tensor of bool, shape (n,)
-    """
-    theta_e, r_s, mu, snr, seeing, best = truth.unbind(1)
-    apart = (theta_e**2 > r_s**2 + (seeing / 2) ** 2) & (theta_e > OBSERVABLE_SEPARATION * best)
-    arc = (mu * r_s > seeing) & (mu > OBSERVABLE_MAGNIFICATION)
-    return apart & arc & (snr > OBSERVABLE_SNR)
-
-
-def total_snr(light: Tensor, variance: Tensor) -> Tensor:
-    """Signal to noise of light summed over the pixels that make it greatest, as Collett (2015) has it.
-
-    light, variance : Tensor, shape (n, bands, h, w); returns shape (n, bands)
-    """
-    light, variance = light.flatten(2), variance.flatten(2)
-    order = (light / variance.sqrt()).argsort(dim=2, descending=True)
-    signal, noise = light.gather(2, order).cumsum(2), variance.gather(2, order).cumsum(2).sqrt()
-    return (signal / noise).amax(2)
-
-
 def draw_scene(n: int, instrument: Instrument, npix: int, dice: Dice, mix: Mix) -> tuple[LensScene, Light]:
     """Up to 8 n lenses of Collett's (2015) galaxies, before anything is asked of their arcs but their place.
 
@@ -275,41 +238,6 @@ def draw_scene(n: int, instrument: Instrument, npix: int, dice: Dice, mix: Mix) 
     return scene, lens
 
 
-def widened(
-    share: float, low: float, high: float, theta_e: Tensor, bx: Tensor, by: Tensor, lens: Light,
-    source: Light, dice: Dice,
-) -> tuple[Tensor, Tensor, Tensor, Light, Light]:  # fmt: skip
-    """Lenses of which a share is drawn over wide ranges, whatever mass, light and source are in nature.
-
-    A network that saw Collett's population alone knows no ring brighter than its galaxy and none that is wide
-    about a faint one, and turns such lenses down. Einstein radii are even in their logarithm from `low` to
-    `high`, sources lie further in, galaxies are fainter by up to 3 mag and of any size and Sérsic index.
-
-    theta_e, bx, by : Tensor, shape (n,)  Einstein radius [arcsec]; place of the source over it
-    """
-    n = len(theta_e)
-    odd = dice.below(n, share)
-
-    def either(wide: Tensor, usual: Tensor) -> Tensor:
-        return torch.where(odd, wide, usual)
-
-    inwards = either(dice.uniform(n), torch.ones_like(theta_e))
-    lens = lens._replace(
-        mag_i=either(lens.mag_i + dice.uniform(n, 0.0, 3.0), lens.mag_i),
-        r_eff=either(0.3 * (4.0 / 0.3) ** dice.uniform(n), lens.r_eff),
-        n=either(dice.uniform(n, 0.6, 6.0), lens.n),
-        g_r=either(lens.g_r + dice.normal(n, 0.0, 0.3), lens.g_r),
-        r_i=either(lens.r_i + dice.normal(n, 0.0, 0.3), lens.r_i),
-    )
-    source = source._replace(
-        r_eff=either(source.r_eff * 10 ** dice.uniform(n, -0.2, 0.3), source.r_eff),
-        g_r=either(source.g_r + dice.normal(n, 0.0, 0.25), source.g_r),
-        r_i=either(source.r_i + dice.normal(n, 0.0, 0.2), source.r_i),
-    )
-    theta_e = either(low * (high / low) ** dice.uniform(n), theta_e)
-    return theta_e, bx * inwards, by * inwards, lens, source
-
-
 def draw_lenses(n: int, instrument: Instrument, npix: int, generator: torch.Generator, mix: Mix) -> Drawn:
     """Lenses whose arcs can be told from the galaxy.
 
@@ -339,21 +267,6 @@ def draw_lenses(n: int, instrument: Instrument, npix: int, generator: torch.Gene
         LensScene.cat([k.scene for k in kept])[:n],
         *(torch.cat(values)[:n] for values in zip(*(k[1:] for k in kept), strict=True)),
     )
-
-
-def truth_of(scene: LensScene, arcs: Tensor, variance: Tensor, instrument: Instrument) -> Tensor:
-    """Columns of `TRUTH` for lenses with arcs (n, bands, h, w) [counts] on noise of that variance."""
-    snr, band = total_snr(arcs, variance).max(1)
-    unlensed = 10 ** (-0.4 * (scene.source_mag - torch.tensor(instrument.zero_point)))
-    flux = arcs.sum((2, 3)) / unlensed  # (n, bands): the same in all but for noise of the PSF's edges
-    seeing = torch.tensor(instrument.psf_fwhm_arcsec)
-    return torch.stack(
-        [
-            scene.theta_e, scene.source_r_eff, flux.gather(1, band[:, None])[:, 0], snr, seeing[band],
-            seeing.min().expand(len(snr)),
-        ],
-        dim=1,
-    ).float()  # fmt: skip
 
 
 def lens_chunk(

@@ -19,16 +19,15 @@ from scoring.imaging.scenes import (
     CHUNK,
     KINDS,
     MIXES,
-    TRUTH,
     Mix,
     View,
     describe,
     family,
     lenses,
-    observable,
     ordinary,
     stream,
 )  # fmt: skip
+from scoring.imaging.truth import TRUTH, observable
 from scoring.light.instruments import get_instrument
 
 if TYPE_CHECKING:
@@ -48,7 +47,7 @@ class Part:
     bands : names of the second axis
     pixscale : width of a pixel [arcsec], or None
     kind : ndarray of int8, shape (n,)  index into `scoring.imaging.scenes.KINDS`; -1 where unknown
-    truth : ndarray, shape (n, 6), or None  columns of `scoring.imaging.scenes.TRUTH`, of simulated lenses
+    truth : ndarray, shape (n, 6), or None  columns of `scoring.imaging.truth.TRUTH`, of simulated lenses
     """
 
     pixels: NDArray[Any]
