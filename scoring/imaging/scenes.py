@@ -89,7 +89,7 @@ class Mix:
     full_z : redshift of the lens, likewise
     fainter : galaxies are fainter than Collett's by up to this, evenly drawn [mag]; known HSC lenses have
         i of 19 to 20.5 (Sonnenfeld et al. 2018), his brightest galaxies 17
-    wide : share of lenses that keep to no relation of mass, light and source, as those of `scoring.imaging.wide.widened`
+    wide : share of lenses that keep to no relation of mass, light and source (`scoring.imaging.wide.widened`)
     observable : whether lenses are kept only where Collett counts them as observable (`observable`)
     survey : whether ordinary sources come in the shares of a survey (`SURVEY_FRACTIONS`) instead of with many
         that mimic arcs (`FRACTIONS`)
